@@ -1,0 +1,128 @@
+// Batch normalization (Ioffe & Szegedy 2015, arXiv:1502.03167).
+//
+// Each channel is normalized over the K = N*S values that it has in the batch:
+//
+//   mu = mean_k x_k      var = mean_k (x_k - mu)^2  (biased)      rstd = 1 / sqrt(var + eps)
+//   x^ = (x - mu) * rstd                 y = x^ * weight + bias
+//
+// Three decisions that other interfaces tie together are separate here:
+//   which statistics normalize     batch_norm_forward: the batch's; batch_norm_inference: given
+//   ones how running statistics move    BatchNormOptions::update: not, moving average, or
+//   cumulative whether the parameters train   ask batch_norm_backward for dweight and dbias, or do
+//   not
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "evenkeel/moments.h"
+#include "evenkeel/tensor.h"
+
+namespace evenkeel {
+
+// How a training batch moves the running statistics.
+struct RunningUpdate {
+  enum class Kind : std::uint8_t { none, moving_average, cumulative };
+  Kind kind = Kind::none;
+  double new_batch_weight = 0;
+
+  static constexpr RunningUpdate none() { return {}; }
+  // running <- (1 - new_batch_weight) * running + new_batch_weight * batch, weight in [0, 1].
+  // PyTorch's default `momentum` of 0.1 is new_batch_weight 0.1.
+  static constexpr RunningUpdate moving_average(double new_batch_weight) {
+    return {Kind::moving_average, new_batch_weight};
+  }
+  // The plain average of all batches so far. Needs RunningStatistics::batches.
+  static constexpr RunningUpdate cumulative() { return {Kind::cumulative, 0}; }
+};
+
+// Running statistics in the caller's memory, C values each; absent if both spans are empty. `var`
+// is the *unbiased* variance, as PyTorch stores it. A batch with any mean or variance that is not
+// finite changes nothing; it is counted in `skipped`.
+template <class T>
+struct RunningStatistics {
+  std::span<Stat<T>> mean;
+  std::span<Stat<T>> var;
+  std::int64_t* batches = nullptr;  // optional; incremented by each batch that was used
+  std::int64_t* skipped = nullptr;  // optional; incremented by each batch that was not
+};
+
+struct BatchNormOptions {
+  double eps = 1e-5;  // finite and > 0
+  RunningUpdate update = RunningUpdate::none();
+};
+
+// Training forward. Required: x, y. All others may be absent.
+template <class T = float>
+struct BatchNormForward {
+  TensorView<const T> x;            // any N, C, S, either layout
+  std::span<const Stat<T>> weight;  // C; absent: 1
+  std::span<const Stat<T>> bias;    // C; absent: 0
+  TensorView<T> y;                  // shape of x; may be x itself
+  std::span<Stat<T>> mean;          // C, output: mu, for the backward
+  std::span<Stat<T>> rstd;          // C, output: rstd, for the backward
+  RunningStatistics<T> running;     // updated as options.update says
+};
+
+// Normalizes with the statistics of the batch. Statistics and the folded coefficients are
+// computed in double; the elements in T. Throws Error before any work if a size does not fit, if
+// eps is not a finite number above 0, if C > 0 and there is exactly one value per channel, or if
+// an update is asked for without running statistics. An empty x is legal and does nothing.
+template <class T = float>
+void batch_norm_forward(const BatchNormForward<T>& args, const BatchNormOptions& options = {});
+
+// Inference: normalizes with given statistics. Required: x, y, mean, var.
+template <class T = float>
+struct BatchNormInference {
+  TensorView<const T> x;
+  std::span<const Stat<T>> weight;  // C; absent: 1
+  std::span<const Stat<T>> bias;    // C; absent: 0
+  std::span<const Stat<T>> mean;    // C: a moving average, or the exact mean of a data set
+  std::span<const Stat<T>> var;     // C: the variance that goes with it
+  TensorView<T> y;                  // shape of x; may be x itself
+  std::span<Stat<T>> rstd;          // C, optional output: 1 / sqrt(var + eps), for the backward
+};
+
+template <class T = float>
+void batch_norm_inference(const BatchNormInference<T>& args, double eps = 1e-5);
+
+// Which statistics the forward normalized with: they decide whether gradients flow through them.
+enum class Statistics : std::uint8_t {
+  batch,  // mu and rstd depend on x:  dx = weight*rstd * (dy - mean(dy) - x^ * mean(dy*x^))
+  given,  // they are constants:       dx = weight*rstd * dy
+};
+
+// Required: dy, x, mean, rstd. Outputs that are absent are not computed.
+template <class T = float>
+struct BatchNormBackward {
+  TensorView<const T> dy;
+  TensorView<const T> x;            // the input of the forward
+  std::span<const Stat<T>> weight;  // C; absent: 1
+  std::span<const Stat<T>> mean;    // C, as the forward gave it
+  std::span<const Stat<T>> rstd;    // C, as the forward gave it
+  TensorView<T> dx;                 // shape of x; may be dy itself, not x
+  std::span<Stat<T>> dweight;       // C: sum dy*x^
+  std::span<Stat<T>> dbias;         // C: sum dy
+};
+
+// The sums are of centred values, dy * (x - mean), accumulated in T over blocks and merged in
+// double. Because `mean` is stored in Stat<T>, x^ carries an error of up to half an ulp of the mean
+// times rstd. Throws Error as the forward does.
+template <class T = float>
+void batch_norm_backward(const BatchNormBackward<T>& args,
+                         Statistics statistics = Statistics::batch);
+
+// Moves running statistics by the moments of one batch; what batch_norm_forward does with its own.
+// Useful to normalize with given statistics while still tracking the batches. Channels with a
+// count below 2 have no unbiased variance, so such a batch is refused with an Error.
+template <class T = float>
+void update_running_statistics(const ChannelMoments& batch, RunningUpdate update,
+                               const RunningStatistics<T>& running);
+
+// Sets weight = sqrt(var + eps) and bias = mean of the given (biased) moments: the layer that then
+// normalizes with the same statistics returns its input, up to rounding.
+template <class T = float>
+void batch_norm_identity_init(const ChannelMoments& batch, double eps, std::span<Stat<T>> weight,
+                              std::span<Stat<T>> bias);
+
+}  // namespace evenkeel

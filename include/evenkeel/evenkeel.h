@@ -1,0 +1,11 @@
+// All of evenkeel's core.
+#pragma once
+
+#include "evenkeel/batch_norm.h"
+#include "evenkeel/error.h"
+#include "evenkeel/layer_norm.h"
+#include "evenkeel/local_response_norm.h"
+#include "evenkeel/moments.h"
+#include "evenkeel/runtime.h"
+#include "evenkeel/standardization.h"
+#include "evenkeel/tensor.h"

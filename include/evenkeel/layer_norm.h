@@ -1,0 +1,52 @@
+// Layer normalization (Ba, Kiros & Hinton 2016, arXiv:1607.06450).
+//
+// Each sample is normalized over its own M = C*S features, the same in training and inference:
+//
+//   mu = mean_i x_i      var = mean_i (x_i - mu)^2  (biased)      rstd = 1 / sqrt(var + eps)
+//   x^_i = (x_i - mu) * rstd             y_i = x^_i * weight_i + bias_i
+#pragma once
+
+#include <span>
+
+#include "evenkeel/tensor.h"
+
+namespace evenkeel {
+
+// Required: x, y. All others may be absent. The M = shape.c * shape.s features of a sample are
+// contiguous; weight and bias follow their order in memory, so the layout does not matter.
+template <class T = float>
+struct LayerNormForward {
+  TensorView<const T> x;
+  std::span<const Stat<T>> weight;  // M; absent: 1
+  std::span<const Stat<T>> bias;    // M; absent: 0
+  TensorView<T> y;                  // shape of x; may be x itself
+  std::span<Stat<T>> mean;          // N, output: mu, for the backward
+  std::span<Stat<T>> rstd;          // N, output: rstd, for the backward
+};
+
+// Statistics in double, elements in T. A sample's result is bitwise the same whatever else is in
+// the batch and for every number of threads. Throws Error before any work if a size does not fit
+// or eps is not a finite number above 0. An empty x is legal.
+template <class T = float>
+void layer_norm_forward(const LayerNormForward<T>& args, double eps = 1e-5);
+
+// Required: dy, x, mean, rstd. Outputs that are absent are not computed.
+template <class T = float>
+struct LayerNormBackward {
+  TensorView<const T> dy;
+  TensorView<const T> x;            // the input of the forward
+  std::span<const Stat<T>> weight;  // M; absent: 1
+  std::span<const Stat<T>> mean;    // N, as the forward gave it
+  std::span<const Stat<T>> rstd;    // N, as the forward gave it
+  TensorView<T> dx;                 // shape of x; may be dy itself, not x
+  std::span<Stat<T>> dweight;       // M: sum over samples of dy*x^
+  std::span<Stat<T>> dbias;         // M: sum over samples of dy
+};
+
+// With g = dy * weight:  dx = rstd * (g - mean_i g - x^ * mean_i(g*x^)). Sums of a sample in T over
+// blocks, merged in double; dweight and dbias likewise over blocks of samples. The stored mean's
+// rounding enters as in batch_norm_backward.
+template <class T = float>
+void layer_norm_backward(const LayerNormBackward<T>& args);
+
+}  // namespace evenkeel

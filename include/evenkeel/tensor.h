@@ -1,0 +1,50 @@
+// Shapes and non-owning views: how every operation sees the caller's memory.
+#pragma once
+
+#include <cstdint>
+#include <type_traits>
+
+namespace evenkeel {
+
+enum class Layout : std::uint8_t {
+  channels_first,  // (N, C, S) in memory: NCHW, NCDHW, and plain (N, C) features
+  channels_last,   // (N, S, C) in memory: NHWC, NDHWC
+};
+
+// The logical shape of an activation: n samples x c channels x s positions, where s is the product
+// of the spatial dimensions, 1 for plain features. Any of the three may be 0.
+struct Shape {
+  std::int64_t n = 0;
+  std::int64_t c = 0;
+  std::int64_t s = 1;
+  Layout layout = Layout::channels_first;
+
+  // Number of elements.
+  constexpr std::int64_t size() const { return n * c * s; }
+  // Number of values that share one channel.
+  constexpr std::int64_t per_channel() const { return n * s; }
+  friend constexpr bool operator==(const Shape&, const Shape&) = default;
+};
+
+// A dense activation owned by the caller. T may be const. A default-constructed view (no data)
+// stands for an argument that is absent.
+template <class T>
+struct TensorView {
+  T* data = nullptr;
+  Shape shape;
+
+  constexpr TensorView() = default;
+  constexpr TensorView(T* data_, Shape shape_) : data(data_), shape(shape_) {}
+  // A mutable view is accepted wherever a const one is expected.
+  constexpr TensorView(const TensorView<std::remove_const_t<T>>& other) requires std::is_const_v<T>
+      : data(other.data), shape(other.shape) {}
+
+  constexpr bool absent() const { return data == nullptr && shape.size() == 0; }
+};
+
+// The type of parameters and statistics (weight, bias, mean, rstd, running statistics, and their
+// gradients) that go with activations of type T: never narrower than float.
+template <class T>
+using Stat = std::conditional_t<std::is_same_v<std::remove_const_t<T>, double>, double, float>;
+
+}  // namespace evenkeel

@@ -1,0 +1,71 @@
+// Passes over the channels of an activation: the steps that BatchNorm, input standardization and
+// exact statistics are made of, in either memory order.
+//
+// Work is cut by shape alone and partial results are merged in a fixed order, so results are
+// bitwise the same for every number of threads. Callbacks run once a channel, possibly for several
+// channels at once in several threads.
+#pragma once
+
+#include <cstdint>
+
+#include "evenkeel/moments.h"
+#include "evenkeel/tensor.h"
+#include "src/coefficients.h"
+#include "src/function_ref.h"
+
+namespace evenkeel {
+
+using VisitMoments = FunctionRef<void(std::int64_t channel, const Moments&)>;
+template <class T>
+using AffineOf = FunctionRef<Affine<Stat<T>>(std::int64_t channel)>;
+template <class T>
+using AffineFromMoments = FunctionRef<Affine<Stat<T>>(std::int64_t channel, const Moments&)>;
+template <class T>
+using CenterOf = FunctionRef<Stat<T>(std::int64_t channel)>;
+template <class T>
+using GradientFromSums =
+    FunctionRef<GradientAffine<Stat<T>>(std::int64_t channel, const GradientSums&)>;
+
+// Channels as planes: (N, C, S) in memory, a channel is n contiguous runs of s values.
+template <class T>
+struct PlaneChannels {
+  std::int64_t n, c, s;
+
+  // The moments of each channel.
+  void moments(const T* x, VisitMoments visit) const;
+  // y = (x - center) * scale + shift. y may be x.
+  void affine(const T* x, T* y, AffineOf<T> affine) const;
+  // The same, with coefficients from the moments of the channel.
+  void normalize(const T* x, T* y, AffineFromMoments<T> affine) const;
+  // The gradient sums of each channel, then dx from what `gradient` makes of them. dx may be dy, or
+  // null for the sums only.
+  void gradients(const T* dy, const T* x, T* dx, CenterOf<T> center,
+                 GradientFromSums<T> gradient) const;
+};
+
+// Channels as columns: a row-major matrix, a channel a column. Same passes.
+template <class T>
+struct ColumnChannels {
+  std::int64_t rows, cols;
+
+  void moments(const T* x, VisitMoments visit) const;
+  void affine(const T* x, T* y, AffineOf<T> affine) const;
+  void normalize(const T* x, T* y, AffineFromMoments<T> affine) const;
+  void gradients(const T* dy, const T* x, T* dx, CenterOf<T> center,
+                 GradientFromSums<T> gradient) const;
+};
+
+// Calls f with the passes that fit the memory of the shape. Nothing to do for an empty shape.
+template <class T, class F>
+void with_channels(const Shape& shape, const F& f) {
+  if (shape.size() == 0) return;
+  if (shape.c == 1) {
+    f(PlaneChannels<T>{1, 1, shape.n * shape.s});
+  } else if (shape.layout == Layout::channels_first && shape.s > 1) {
+    f(PlaneChannels<T>{shape.n, shape.c, shape.s});
+  } else {
+    f(ColumnChannels<T>{shape.n * shape.s, shape.c});
+  }
+}
+
+}  // namespace evenkeel

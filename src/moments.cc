@@ -1,0 +1,94 @@
+#include "evenkeel/moments.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <string>
+
+#include "src/channels.h"
+#include "src/check.h"
+#include "src/kernels/kernels.h"
+
+namespace evenkeel {
+
+void Moments::add(double value) { merge({1, value, 0}); }
+
+void Moments::merge(const Moments& other) {
+  if (other.count == 0) return;
+  if (count == 0) {
+    *this = other;
+    return;
+  }
+  const double total = count + other.count;
+  const double share = other.count / total;
+  const double delta = other.mean - mean;
+  m2 += other.m2 + delta * delta * count * share;
+  mean += delta * share;
+  count = total;
+}
+
+double Moments::unbiased_variance() const {
+  return count < 2 ? std::numeric_limits<double>::quiet_NaN() : m2 / (count - 1);
+}
+
+template <class T>
+Moments moments_of(std::span<const T> x) {
+  return kernels::runs<T>().moments(x.data(), static_cast<std::int64_t>(x.size()));
+}
+template Moments moments_of(std::span<const float>);
+template Moments moments_of(std::span<const double>);
+
+ChannelMoments::ChannelMoments(std::int64_t channels) {
+  Check("channel_moments")
+      .require(channels >= 0, "channels is " + std::to_string(channels) + ", expected at least 0");
+  mean_.resize(static_cast<std::size_t>(channels));
+  m2_.resize(static_cast<std::size_t>(channels));
+}
+
+template <class T>
+void ChannelMoments::add(TensorView<const T> x) {
+  const Check check("channel_moments");
+  check.shape("x", x);
+  check.require(x.shape.c == channels(), "x has " + std::to_string(x.shape.c) +
+                                             " channels, expected " + std::to_string(channels()));
+  with_channels<T>(x.shape, [&](const auto& channels) {
+    channels.moments(x.data, [&](std::int64_t c, const Moments& batch) {
+      const auto i = static_cast<std::size_t>(c);
+      Moments m{count_, mean_[i], m2_[i]};
+      m.merge(batch);
+      mean_[i] = m.mean;
+      m2_[i] = m.m2;
+    });
+  });
+  count_ += static_cast<double>(x.shape.per_channel());
+}
+template void ChannelMoments::add(TensorView<const float>);
+template void ChannelMoments::add(TensorView<const double>);
+
+void ChannelMoments::merge(const ChannelMoments& other) {
+  Check("channel_moments")
+      .require(other.channels() == channels(),
+               "the other moments have " + std::to_string(other.channels()) +
+                   " channels, expected " + std::to_string(channels()));
+  for (std::size_t i = 0; i < mean_.size(); ++i) {
+    Moments m{count_, mean_[i], m2_[i]};
+    m.merge({other.count_, other.mean_[i], other.m2_[i]});
+    mean_[i] = m.mean;
+    m2_[i] = m.m2;
+  }
+  count_ += other.count_;
+}
+
+double ChannelMoments::biased_variance(std::int64_t channel) const {
+  return Moments{count_, 0, m2_[static_cast<std::size_t>(channel)]}.biased_variance();
+}
+double ChannelMoments::unbiased_variance(std::int64_t channel) const {
+  return Moments{count_, 0, m2_[static_cast<std::size_t>(channel)]}.unbiased_variance();
+}
+
+bool ChannelMoments::finite() const {
+  const auto is_finite = [](double v) { return std::isfinite(v); };
+  return std::ranges::all_of(mean_, is_finite) && std::ranges::all_of(m2_, is_finite);
+}
+
+}  // namespace evenkeel

@@ -1,0 +1,94 @@
+#include "evenkeel/runtime.h"
+
+#include <omp.h>
+
+#include <cstdlib>
+
+#include "hwy/highway.h"
+#include "src/check.h"
+#include "src/kernels/kernels.h"
+
+namespace evenkeel {
+namespace {
+
+// Targets as bits, best (lowest) first.
+std::vector<std::int64_t> bits_of(std::int64_t targets) {
+  std::vector<std::int64_t> bits;
+  for (; targets != 0; targets &= targets - 1) bits.push_back(targets & -targets);
+  return bits;
+}
+
+std::vector<std::string> names_of(std::int64_t targets) {
+  std::vector<std::string> names;
+  for (const std::int64_t bit : bits_of(targets)) names.emplace_back(hwy::TargetName(bit));
+  return names;
+}
+
+// What this processor supports, whatever is selected now.
+std::int64_t runnable() {
+  static const std::int64_t targets = hwy::SupportedTargets() & HWY_TARGETS;
+  return targets;
+}
+
+void select(const char* what, std::string_view name) {
+  std::int64_t chosen = 0;  // 0 restores Highway's own choice
+  if (!name.empty()) {
+    std::string known;
+    for (const std::int64_t bit : bits_of(runnable())) {
+      if (name == hwy::TargetName(bit)) chosen = bit;
+      known += std::string(known.empty() ? "" : ", ") + hwy::TargetName(bit);
+    }
+    Check(what).require(chosen != 0, "SIMD target '" + std::string(name) +
+                                         "' cannot run here, expected one of " + known);
+  }
+  hwy::SetSupportedTargetsForTest(chosen);
+  hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+}
+
+void select_from_environment() {
+  const char* name = std::getenv("EVENKEEL_SIMD");
+  select("EVENKEEL_SIMD", name ? name : "");
+}
+
+}  // namespace
+
+namespace kernels {
+
+void select_target_from_environment() {
+  [[maybe_unused]] static const bool selected = [] {
+    runnable();
+    select_from_environment();
+    return true;
+  }();
+}
+
+}  // namespace kernels
+
+std::string_view version() { return EVENKEEL_VERSION; }
+
+std::vector<std::string> compiled_simd_targets() { return names_of(HWY_TARGETS); }
+std::vector<std::string> runnable_simd_targets() { return names_of(runnable()); }
+
+std::string simd_target() {
+  kernels::select_target_from_environment();
+  return hwy::TargetName(bits_of(hwy::SupportedTargets() & HWY_TARGETS).front());
+}
+
+void set_simd_target(std::string_view name) {
+  kernels::select_target_from_environment();
+  if (name.empty()) {
+    select_from_environment();
+  } else {
+    select("set_simd_target", name);
+  }
+}
+
+int num_threads() { return omp_get_max_threads(); }
+
+void set_num_threads(int threads) {
+  Check("set_num_threads")
+      .require(threads >= 1, "threads is " + std::to_string(threads) + ", expected at least 1");
+  omp_set_num_threads(threads);
+}
+
+}  // namespace evenkeel
