@@ -128,13 +128,12 @@ std::size_t index_of(const Shape& shape, std::int64_t n, std::int64_t c, std::in
 }
 
 Statistics statistics_of(const Values& group) {
-  const auto count = static_cast<double>(group.size());
-  Statistics result;
-  for (const double v : group) result.mean += v;
-  result.mean /= count;
-  for (const double v : group) result.variance += (v - result.mean) * (v - result.mean);
-  result.variance /= count;
-  return result;
+  const auto count = static_cast<long double>(group.size());
+  long double mean = 0, variance = 0;
+  for (const double v : group) mean += v;
+  mean /= count;
+  for (const double v : group) variance += (v - mean) * (v - mean);
+  return {static_cast<double>(mean), static_cast<double>(variance / count)};
 }
 
 Normalized batch_norm(const Shape& shape, const Values& x, const Values& weight, const Values& bias,

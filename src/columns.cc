@@ -78,7 +78,7 @@ void ColumnChannels<T>::moments(const T* x, VisitMoments visit) const {
 template <class T>
 void ColumnChannels<T>::affine(const T* x, T* y, AffineOf<T> affine) const {
   const auto& kernel = kernels::columns<T>();
-  auto* center = scratch<Stat<T>>(3 * cols);
+  auto* center = scratch<Stat<T>, 1>(3 * cols);
   auto* scale = center + cols;
   auto* shift = scale + cols;
   for (std::int64_t c = 0; c < cols; ++c) {
@@ -107,7 +107,7 @@ void ColumnChannels<T>::gradients(const T* dy, const T* x, T* dx, CenterOf<T> ce
   const auto& kernel = kernels::columns<T>();
   const Blocks blocks{rows, cols};
   const Parts parts(blocks);
-  auto* centers = scratch<Stat<T>>(4 * cols);
+  auto* centers = scratch<Stat<T>, 1>(4 * cols);  // slot 0 holds the parts if T is double
   auto* dy_scale = centers + cols;
   auto* x_scale = dy_scale + cols;
   auto* shift = x_scale + cols;

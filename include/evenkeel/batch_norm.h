@@ -41,8 +41,8 @@ struct RunningUpdate {
 // finite changes nothing; it is counted in `skipped`.
 template <class T>
 struct RunningStatistics {
-  std::span<Stat<T>> mean;
-  std::span<Stat<T>> var;
+  std::span<Stat<T>> mean = {};
+  std::span<Stat<T>> var = {};
   std::int64_t* batches = nullptr;  // optional; incremented by each batch that was used
   std::int64_t* skipped = nullptr;  // optional; incremented by each batch that was not
 };
@@ -55,13 +55,13 @@ struct BatchNormOptions {
 // Training forward. Required: x, y. All others may be absent.
 template <class T = float>
 struct BatchNormForward {
-  TensorView<const T> x;            // any N, C, S, either layout
-  std::span<const Stat<T>> weight;  // C; absent: 1
-  std::span<const Stat<T>> bias;    // C; absent: 0
-  TensorView<T> y;                  // shape of x; may be x itself
-  std::span<Stat<T>> mean;          // C, output: mu, for the backward
-  std::span<Stat<T>> rstd;          // C, output: rstd, for the backward
-  RunningStatistics<T> running;     // updated as options.update says
+  TensorView<const T> x = {};            // any N, C, S, either layout
+  std::span<const Stat<T>> weight = {};  // C; absent: 1
+  std::span<const Stat<T>> bias = {};    // C; absent: 0
+  TensorView<T> y = {};                  // shape of x; may be x itself
+  std::span<Stat<T>> mean = {};          // C, output: mu, for the backward
+  std::span<Stat<T>> rstd = {};          // C, output: rstd, for the backward
+  RunningStatistics<T> running = {};     // updated as options.update says
 };
 
 // Normalizes with the statistics of the batch. Statistics and the folded coefficients are
@@ -74,13 +74,13 @@ void batch_norm_forward(const BatchNormForward<T>& args, const BatchNormOptions&
 // Inference: normalizes with given statistics. Required: x, y, mean, var.
 template <class T = float>
 struct BatchNormInference {
-  TensorView<const T> x;
-  std::span<const Stat<T>> weight;  // C; absent: 1
-  std::span<const Stat<T>> bias;    // C; absent: 0
-  std::span<const Stat<T>> mean;    // C: a moving average, or the exact mean of a data set
-  std::span<const Stat<T>> var;     // C: the variance that goes with it
-  TensorView<T> y;                  // shape of x; may be x itself
-  std::span<Stat<T>> rstd;          // C, optional output: 1 / sqrt(var + eps), for the backward
+  TensorView<const T> x = {};
+  std::span<const Stat<T>> weight = {};  // C; absent: 1
+  std::span<const Stat<T>> bias = {};    // C; absent: 0
+  std::span<const Stat<T>> mean = {};    // C: a moving average, or the exact mean of a data set
+  std::span<const Stat<T>> var = {};     // C: the variance that goes with it
+  TensorView<T> y = {};                  // shape of x; may be x itself
+  std::span<Stat<T>> rstd = {};  // C, optional output: 1 / sqrt(var + eps), for the backward
 };
 
 template <class T = float>
@@ -95,14 +95,14 @@ enum class Statistics : std::uint8_t {
 // Required: dy, x, mean, rstd. Outputs that are absent are not computed.
 template <class T = float>
 struct BatchNormBackward {
-  TensorView<const T> dy;
-  TensorView<const T> x;            // the input of the forward
-  std::span<const Stat<T>> weight;  // C; absent: 1
-  std::span<const Stat<T>> mean;    // C, as the forward gave it
-  std::span<const Stat<T>> rstd;    // C, as the forward gave it
-  TensorView<T> dx;                 // shape of x; may be dy itself, not x
-  std::span<Stat<T>> dweight;       // C: sum dy*x^
-  std::span<Stat<T>> dbias;         // C: sum dy
+  TensorView<const T> dy = {};
+  TensorView<const T> x = {};            // the input of the forward
+  std::span<const Stat<T>> weight = {};  // C; absent: 1
+  std::span<const Stat<T>> mean = {};    // C, as the forward gave it
+  std::span<const Stat<T>> rstd = {};    // C, as the forward gave it
+  TensorView<T> dx = {};                 // shape of x; may be dy itself, not x
+  std::span<Stat<T>> dweight = {};       // C: sum dy*x^
+  std::span<Stat<T>> dbias = {};         // C: sum dy
 };
 
 // The sums are of centred values, dy * (x - mean), accumulated in T over blocks and merged in

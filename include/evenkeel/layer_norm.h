@@ -16,12 +16,12 @@ namespace evenkeel {
 // contiguous; weight and bias follow their order in memory, so the layout does not matter.
 template <class T = float>
 struct LayerNormForward {
-  TensorView<const T> x;
-  std::span<const Stat<T>> weight;  // M; absent: 1
-  std::span<const Stat<T>> bias;    // M; absent: 0
-  TensorView<T> y;                  // shape of x; may be x itself
-  std::span<Stat<T>> mean;          // N, output: mu, for the backward
-  std::span<Stat<T>> rstd;          // N, output: rstd, for the backward
+  TensorView<const T> x = {};
+  std::span<const Stat<T>> weight = {};  // M; absent: 1
+  std::span<const Stat<T>> bias = {};    // M; absent: 0
+  TensorView<T> y = {};                  // shape of x; may be x itself
+  std::span<Stat<T>> mean = {};          // N, output: mu, for the backward
+  std::span<Stat<T>> rstd = {};          // N, output: rstd, for the backward
 };
 
 // Statistics in double, elements in T. A sample's result is bitwise the same whatever else is in
@@ -33,14 +33,14 @@ void layer_norm_forward(const LayerNormForward<T>& args, double eps = 1e-5);
 // Required: dy, x, mean, rstd. Outputs that are absent are not computed.
 template <class T = float>
 struct LayerNormBackward {
-  TensorView<const T> dy;
-  TensorView<const T> x;            // the input of the forward
-  std::span<const Stat<T>> weight;  // M; absent: 1
-  std::span<const Stat<T>> mean;    // N, as the forward gave it
-  std::span<const Stat<T>> rstd;    // N, as the forward gave it
-  TensorView<T> dx;                 // shape of x; may be dy itself, not x
-  std::span<Stat<T>> dweight;       // M: sum over samples of dy*x^
-  std::span<Stat<T>> dbias;         // M: sum over samples of dy
+  TensorView<const T> dy = {};
+  TensorView<const T> x = {};            // the input of the forward
+  std::span<const Stat<T>> weight = {};  // M; absent: 1
+  std::span<const Stat<T>> mean = {};    // N, as the forward gave it
+  std::span<const Stat<T>> rstd = {};    // N, as the forward gave it
+  TensorView<T> dx = {};                 // shape of x; may be dy itself, not x
+  std::span<Stat<T>> dweight = {};       // M: sum over samples of dy*x^
+  std::span<Stat<T>> dbias = {};         // M: sum over samples of dy
 };
 
 // With g = dy * weight:  dx = rstd * (g - mean_i g - x^ * mean_i(g*x^)). Sums of a sample in T over

@@ -47,8 +47,8 @@ struct LocalResponseNormOptions {
 // Required: x, y.
 template <class T = float>
 struct LocalResponseNormForward {
-  TensorView<const T> x;
-  TensorView<T> y;  // shape of x; may be x itself
+  TensorView<const T> x = {};
+  TensorView<T> y = {};  // shape of x; may be x itself
 };
 
 // Elements and window sums in T. The window sum of each value is added afresh, without a sliding
@@ -62,9 +62,9 @@ void local_response_norm_forward(const LocalResponseNormForward<T>& args,
 // Required: dy, x, dx.
 template <class T = float>
 struct LocalResponseNormBackward {
-  TensorView<const T> dy;
-  TensorView<const T> x;  // the input of the forward; nothing else is stored
-  TensorView<T> dx;       // shape of x; may be dy itself, not x
+  TensorView<const T> dy = {};
+  TensorView<const T> x = {};  // the input of the forward; nothing else is stored
+  TensorView<T> dx = {};       // shape of x; may be dy itself, not x
 };
 
 // dx_c = dy_c * base_c^-beta - 2*alpha*beta * x_c * sum_{j : c in window of j}

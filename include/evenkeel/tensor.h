@@ -36,8 +36,9 @@ struct TensorView {
   constexpr TensorView() = default;
   constexpr TensorView(T* data_, Shape shape_) : data(data_), shape(shape_) {}
   // A mutable view is accepted wherever a const one is expected.
-  constexpr TensorView(const TensorView<std::remove_const_t<T>>& other) requires std::is_const_v<T>
-      : data(other.data), shape(other.shape) {}
+  constexpr operator TensorView<const T>() const requires(!std::is_const_v<T>) {
+    return {data, shape};
+  }
 
   constexpr bool absent() const { return data == nullptr && shape.size() == 0; }
 };
