@@ -1,0 +1,151 @@
+// Every gradient, in double, against central differences of the forward: independent of any formula
+// for the backward.
+#include <functional>
+
+#include "tests/core/testing.h"
+
+namespace evenkeel::testing {
+namespace {
+
+constexpr double kStep = 1e-5;
+// A central difference errs by step^2/6 * f''' (about 1e-9 here: third derivatives of order 10) and
+// by rounding, 1e-16 * |f| / step (1e-11 * 50).
+constexpr double kTolerance = 1e-8;
+
+// d sum(dy * y) / d values[i] for all i, where forward() computes y from the present values.
+std::vector<double> differences(std::vector<double>& values, const std::vector<double>& dy,
+                                const std::function<std::vector<double>()>& forward) {
+  std::vector<double> gradient;
+  for (double& value : values) {
+    const double at = value;
+    double change = 0;
+    for (const double sign : {1.0, -1.0}) {
+      value = at + sign * kStep;
+      const auto y = forward();
+      for (std::size_t i = 0; i < y.size(); ++i) change += sign * dy[i] * y[i];
+    }
+    value = at;
+    gradient.push_back(change / (2 * kStep));
+  }
+  return gradient;
+}
+
+void expect_gradient(const std::vector<double>& actual, const std::vector<double>& expected,
+                     const std::string& what) {
+  expect_close(
+      actual, expected, [](std::size_t) { return kTolerance; }, what);
+}
+
+const std::vector<Shape> kShapes = {
+    {5, 3, 1}, {3, 4, 5}, {3, 4, 5, Layout::channels_last}, {7, 1, 3}, {2, 19, 1}};
+
+TEST(FiniteDifferences, BatchNorm) {
+  for_each_target([] {
+    for (const Shape& shape : kShapes) {
+      for (const Statistics statistics : {Statistics::batch, Statistics::given}) {
+        SCOPED_TRACE(name_of(shape));
+        const auto channels = static_cast<std::size_t>(shape.c);
+        auto x = random_values<double>(shape.size(), 1, 2),
+             dy = random_values<double>(shape.size());
+        auto weight = random_values<double>(shape.c, 1, 0.5), bias = random_values<double>(shape.c);
+        std::vector<double> mean(channels, 0.5), var(channels, 1.5), rstd(channels);
+        std::vector<double> saved_mean = mean;
+        const auto forward = [&] {
+          std::vector<double> y(x.size());
+          if (statistics == Statistics::batch) {
+            batch_norm_forward<double>({.x = view(x, shape),
+                                        .weight = weight,
+                                        .bias = bias,
+                                        .y = view(y, shape),
+                                        .mean = saved_mean,
+                                        .rstd = rstd});
+          } else {
+            batch_norm_inference<double>({.x = view(x, shape),
+                                          .weight = weight,
+                                          .bias = bias,
+                                          .mean = mean,
+                                          .var = var,
+                                          .y = view(y, shape),
+                                          .rstd = rstd});
+          }
+          return y;
+        };
+        forward();
+        std::vector<double> dx(x.size()), dweight(channels), dbias(channels);
+        batch_norm_backward<double>({.dy = view(dy, shape),
+                                     .x = view(x, shape),
+                                     .weight = weight,
+                                     .mean = saved_mean,
+                                     .rstd = rstd,
+                                     .dx = view(dx, shape),
+                                     .dweight = dweight,
+                                     .dbias = dbias},
+                                    statistics);
+        expect_gradient(dx, differences(x, dy, forward), "dx");
+        expect_gradient(dweight, differences(weight, dy, forward), "dweight");
+        expect_gradient(dbias, differences(bias, dy, forward), "dbias");
+      }
+    }
+  });
+}
+
+TEST(FiniteDifferences, LayerNorm) {
+  for_each_target([] {
+    for (const Shape& shape : kShapes) {
+      SCOPED_TRACE(name_of(shape));
+      const std::int64_t features = shape.c * shape.s;
+      auto x = random_values<double>(shape.size(), 1, 2), dy = random_values<double>(shape.size());
+      auto weight = random_values<double>(features, 1, 0.5), bias = random_values<double>(features);
+      std::vector<double> mean(static_cast<std::size_t>(shape.n)), rstd(mean.size());
+      const auto forward = [&] {
+        std::vector<double> y(x.size());
+        layer_norm_forward<double>({.x = view(x, shape),
+                                    .weight = weight,
+                                    .bias = bias,
+                                    .y = view(y, shape),
+                                    .mean = mean,
+                                    .rstd = rstd});
+        return y;
+      };
+      forward();
+      std::vector<double> dx(x.size()), dweight(weight.size()), dbias(weight.size());
+      layer_norm_backward<double>({.dy = view(dy, shape),
+                                   .x = view(x, shape),
+                                   .weight = weight,
+                                   .mean = mean,
+                                   .rstd = rstd,
+                                   .dx = view(dx, shape),
+                                   .dweight = dweight,
+                                   .dbias = dbias});
+      expect_gradient(dx, differences(x, dy, forward), "dx");
+      expect_gradient(dweight, differences(weight, dy, forward), "dweight");
+      expect_gradient(dbias, differences(bias, dy, forward), "dbias");
+    }
+  });
+}
+
+TEST(FiniteDifferences, LocalResponseNorm) {
+  for_each_target([] {
+    for (const Shape& shape : kShapes) {
+      for (const auto& options : {LocalResponseNormOptions{2, 1, 0.3, 0.75, 1},
+                                  LocalResponseNormOptions{0, 3, 0.2, 0.6, 2},
+                                  LocalResponseNormOptions{1, 1, 0.5, 0.5, 1},
+                                  LocalResponseNormOptions{1, 0, 0.5, 1, 1}}) {
+        SCOPED_TRACE(name_of(shape));
+        auto x = random_values<double>(shape.size()), dy = random_values<double>(shape.size());
+        const auto forward = [&] {
+          std::vector<double> y(x.size());
+          local_response_norm_forward<double>({.x = view(x, shape), .y = view(y, shape)}, options);
+          return y;
+        };
+        std::vector<double> dx(x.size());
+        local_response_norm_backward<double>(
+            {.dy = view(dy, shape), .x = view(x, shape), .dx = view(dx, shape)}, options);
+        expect_gradient(dx, differences(x, dy, forward), "dx");
+      }
+    }
+  });
+}
+
+}  // namespace
+}  // namespace evenkeel::testing
