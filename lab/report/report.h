@@ -1,0 +1,14 @@
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+
+namespace evenkeel::lab {
+
+/// The report of `evenkeel compare` as one HTML page, from the results described in
+/// docs/results-format.md. The page holds its style, its scripts, Chart.js and the results, and
+/// asks nothing of the network. Missing keys, nulls and empty arrays are drawn as "no data"; text
+/// from the results is shown as text, whatever it contains. Invalid UTF-8 is replaced.
+std::string render_report(const nlohmann::json& results);
+
+}  // namespace evenkeel::lab
