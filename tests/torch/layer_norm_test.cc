@@ -1,0 +1,88 @@
+// LayerNorm against torch::nn's and against finite differences.
+#include "evenkeel/torch/layer_norm.h"
+
+#include "evenkeel/torch/functional.h"
+#include "tests/torch/testing.h"
+
+namespace evenkeel::nn::testing {
+namespace {
+
+using Options = torch::nn::LayerNormOptions;
+
+void expect_parity(const Options& options, torch::IntArrayRef sizes) {
+  for (const auto dtype : {torch::kFloat32, torch::kFloat64}) {
+    for (const auto arrangement : all_arrangements) {
+      if (sizes.size() < 2 && arrangement == Arrangement::channels_last) continue;
+      SCOPED_TRACE(c10::str(sizes, " over ", options.normalized_shape(), " ", dtype, " ",
+                            name_of(arrangement), " affine ", options.elementwise_affine()));
+      LayerNorm ours(options);
+      torch::nn::LayerNorm theirs(options);
+      {
+        const torch::NoGradGuard no_grad;
+        for (auto* module : std::initializer_list<torch::nn::LayerNormImpl*>{&*ours, &*theirs}) {
+          std::uint64_t seed = 50;
+          for (auto& parameter : module->parameters()) {
+            parameter.copy_(random(parameter.sizes(), torch::kFloat64, seed++));
+          }
+        }
+      }
+      ours->to(dtype);
+      theirs->to(dtype);
+      expect_same_step(ours, theirs, random(sizes, dtype), arrangement,
+                       arrangement == Arrangement::contiguous);
+      ours->eval();
+      theirs->eval();
+      expect_same_step(ours, theirs, random(sizes, dtype, 2), arrangement, false);
+    }
+  }
+}
+
+TEST(TorchLayerNorm, AgreesWithTorch) {
+  for (const bool affine : {true, false}) {
+    const auto options = [&](std::vector<std::int64_t> shape) {
+      return Options(std::move(shape)).elementwise_affine(affine);
+    };
+    expect_parity(options({10}), {10});
+    expect_parity(options({10}), {1, 10});
+    expect_parity(options({33}), {7, 33});
+    expect_parity(options({13}), {3, 5, 13});
+    expect_parity(options({5, 13}), {3, 5, 13});
+    expect_parity(options({4, 5, 3}), {3, 4, 5, 3});
+    expect_parity(options({3}), {3, 4, 5, 3});
+    expect_parity(options({2, 3, 4}), {2, 3, 2, 3, 4});
+  }
+  expect_parity(Options({33}).eps(0.1), {7, 33});
+}
+
+TEST(TorchLayerNorm, GradientsAgreeWithFiniteDifferences) {
+  for (const auto arrangement : all_arrangements) {
+    SCOPED_TRACE(name_of(arrangement));
+    const auto x = arranged(random({3, 2, 5}, torch::kFloat64), arrangement).requires_grad_();
+    const auto weight = random({2, 5}, torch::kFloat64, 2).requires_grad_();
+    const auto bias = random({2, 5}, torch::kFloat64, 3).requires_grad_();
+    const std::vector<std::int64_t> shape = {2, 5};
+    expect_gradients([&] { return nn::layer_norm(x, shape, weight, bias); }, {x, weight, bias});
+    expect_gradients([&] { return nn::layer_norm(x, shape, {}, bias); }, {x, bias});
+    expect_gradients([&] { return nn::layer_norm(x, shape, weight); }, {x, weight});
+  }
+}
+
+TEST(TorchLayerNorm, OnlyWantedGradientsAreReturned) {
+  LayerNorm ours(std::vector<std::int64_t>{6});
+  const auto x = random({4, 6}, torch::kFloat32);
+  ours->bias.requires_grad_(false);
+  ours->forward(x).square().sum().backward();
+  EXPECT_TRUE(ours->weight.grad().defined());
+  EXPECT_FALSE(ours->bias.grad().defined());
+}
+
+TEST(TorchLayerNorm, AnEmptyBatchGivesAnEmptyOutputAndZeroGradients) {
+  LayerNorm layer(std::vector<std::int64_t>{4});
+  const auto y = layer->forward(torch::zeros({0, 4}));
+  EXPECT_EQ(y.sizes(), torch::IntArrayRef({0, 4}));
+  y.sum().backward();
+  EXPECT_TRUE(torch::equal(layer->weight.grad(), torch::zeros({4})));
+}
+
+}  // namespace
+}  // namespace evenkeel::nn::testing

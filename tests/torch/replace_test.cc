@@ -1,0 +1,106 @@
+// Replacing torch's normalization in a network.
+#include "evenkeel/torch/replace.h"
+
+#include "evenkeel/torch.h"
+#include "tests/torch/testing.h"
+
+namespace evenkeel::nn::testing {
+namespace {
+
+// A Sequential inside a Sequential needs a forward that is not a template.
+struct BlockImpl : torch::nn::SequentialImpl {
+  using torch::nn::SequentialImpl::SequentialImpl;
+  torch::Tensor forward(torch::Tensor x) { return torch::nn::SequentialImpl::forward(x); }
+};
+TORCH_MODULE(Block);
+
+torch::nn::Sequential network() {
+  torch::manual_seed(3);
+  Block block;
+  block->push_back("conv", torch::nn::Conv2d(4, 4, 1));
+  block->push_back("norm", torch::nn::BatchNorm2d(4));
+  block->push_back("relu", torch::nn::ReLU());
+  return torch::nn::Sequential(
+      torch::nn::Conv2d(1, 4, 3), torch::nn::LocalResponseNorm(3), block, torch::nn::Flatten(),
+      torch::nn::Linear(64, 10), torch::nn::BatchNorm1d(10),
+      torch::nn::LayerNorm(torch::nn::LayerNormOptions({10})), torch::nn::Linear(10, 2));
+}
+
+const auto images = [](std::uint64_t seed = 1) {
+  return random({8, 1, 6, 6}, torch::kFloat32, seed);
+};
+
+TEST(TorchReplace, TheSameTensorsAndTheSameFunction) {
+  auto reference = network(), net = network();
+  const auto parameters = net->named_parameters(), buffers = net->named_buffers();
+  EXPECT_EQ(replace_normalization(*net), 4);
+  EXPECT_EQ(replace_normalization(*net), 0) << "what is ours is left alone";
+  ASSERT_EQ(batch_norm_layers(*net).size(), 2U);
+  EXPECT_EQ(batch_norm_layers(*net)[0].name, "2.norm");
+
+  ASSERT_EQ(net->named_parameters().keys(), parameters.keys());
+  for (const auto& p : net->named_parameters()) {
+    EXPECT_TRUE(p.value().is_same(parameters[p.key()])) << p.key();
+  }
+  ASSERT_EQ(net->named_buffers().keys(), buffers.keys());
+  for (const auto& b : net->named_buffers()) {
+    EXPECT_TRUE(b.value().is_same(buffers[b.key()])) << b.key();
+  }
+  // Ten float layers deep: the error of one layer, times ten.
+  expect_close(net->forward(images()), reference->forward(images()), 1e-4, "training");
+  net->eval();
+  reference->eval();
+  expect_close(net->forward(images(2)), reference->forward(images(2)), 1e-4, "evaluation");
+}
+
+TEST(TorchReplace, AnOptimizerMadeBeforeGoesOnWorking) {
+  auto reference = network(), net = network();
+  torch::optim::SGD before(net->parameters(), 0.1), expected(reference->parameters(), 0.1);
+  replace_normalization(*net);
+  for (std::uint64_t step = 0; step < 3; ++step) {
+    before.zero_grad();
+    expected.zero_grad();
+    net->forward(images(step)).square().sum().backward();
+    reference->forward(images(step)).square().sum().backward();
+    before.step();
+    expected.step();
+  }
+  const auto trained = reference->named_parameters(), initial = network()->named_parameters();
+  for (const auto& p : net->named_parameters()) {
+    // Three steps of a network of ten layers amplify the rounding of each.
+    expect_close(p.value(), trained[p.key()], 1e-3, p.key());
+  }
+  EXPECT_FALSE(torch::allclose(net->named_parameters()["2.norm.weight"], initial["2.norm.weight"],
+                               1e-3, 1e-3));
+}
+
+TEST(TorchReplace, TrainingFlagsAreKept) {
+  auto net = network();
+  net->children()[5]->eval();
+  replace_normalization(*net);
+  EXPECT_FALSE(net->children()[5]->is_training());
+  EXPECT_TRUE(net->children()[6]->is_training());
+  EXPECT_TRUE(std::dynamic_pointer_cast<BatchNorm1dImpl>(net->children()[5]));
+}
+
+TEST(TorchReplace, CloningAfterwardsClonesOurs) {
+  torch::nn::Sequential net(torch::nn::Linear(2, 3), torch::nn::BatchNorm1d(3));
+  replace_normalization(*net);
+  const auto copy = net->clone();
+  EXPECT_EQ(batch_norm_layers(*copy).size(), 1U);
+}
+
+struct Wrapper : torch::nn::Module {
+  Wrapper() { register_module("layers", layers); }
+  torch::nn::Sequential layers = network();
+};
+
+TEST(TorchReplace, ReachesSequentialsInsideOtherModules) {
+  const auto wrapper = std::make_shared<Wrapper>();
+  EXPECT_EQ(replace_normalization(*wrapper), 4);
+  ASSERT_EQ(batch_norm_layers(*wrapper).size(), 2U);
+  EXPECT_EQ(batch_norm_layers(*wrapper)[0].name, "layers.2.norm");
+}
+
+}  // namespace
+}  // namespace evenkeel::nn::testing

@@ -1,0 +1,113 @@
+// BatchNorm1d, BatchNorm2d, BatchNorm3d: drop-in for those of torch::nn.
+//
+// Options, initialization, and the names of parameters and buffers are torch's, so that torch::save
+// of one loads into the other. `momentum` keeps PyTorch's meaning: the weight of the *new* batch,
+// 0.1 by default; nullopt: the plain average of all batches.
+#pragma once
+
+#include <torch/torch.h>
+
+#include <functional>
+#include <optional>
+#include <ostream>
+#include <string>
+#include <vector>
+
+#include "evenkeel/batch_norm.h"
+#include "evenkeel/torch/functional.h"
+
+namespace evenkeel::nn {
+
+// The decisions of a BatchNorm layer that PyTorch ties to train() and eval(). Left alone, they
+// follow PyTorch. They are not part of a saved state.
+class BatchNormSwitches {
+ public:
+  virtual ~BatchNormSwitches() = default;
+
+  // Which statistics normalize. nullopt: the batch's in train(), the running ones in eval(), and
+  // the batch's always if the layer has no running statistics.
+  std::optional<Statistics> normalize_with;
+  // Whether a batch moves the running statistics (by the options' momentum). nullopt: in train().
+  std::optional<bool> update_running;
+
+  // Normalizes with the running statistics as they are, whatever train() and eval() say.
+  void freeze() {
+    normalize_with = Statistics::given;
+    update_running = false;
+  }
+  void unfreeze() {
+    normalize_with.reset();
+    update_running.reset();
+  }
+  bool frozen() const { return normalize_with == Statistics::given && update_running == false; }
+
+  // If set, sees the input of every forward before it is normalized.
+  std::function<void(const torch::Tensor& x)> on_input;
+
+  // The layer's buffers; undefined if it does not track running statistics.
+  virtual RunningTensors running() const = 0;
+};
+
+// A layer and its name in the network, e.g. "conv1.norm"; "" for the network itself.
+struct NamedBatchNorm {
+  std::string name;
+  BatchNormSwitches* layer;  // lives as long as the module that it is
+};
+
+// All of evenkeel's BatchNorm layers in a network, itself included, each once, in order of
+// registration. The network must be owned by a shared_ptr or holder.
+std::vector<NamedBatchNorm> batch_norm_layers(torch::nn::Module& network);
+
+// Shared by the three dimensions. TorchImpl is the module of torch::nn with the same name.
+template <class TorchImpl>
+class BatchNormImpl : public torch::nn::Cloneable<BatchNormImpl<TorchImpl>>,
+                      public BatchNormSwitches {
+ public:
+  explicit BatchNormImpl(const torch::nn::BatchNormOptions& options_) : options(options_) {
+    reset();
+  }
+  // Takes over the very parameters and buffers of a torch module (shared, not copied), its options
+  // and its training flag.
+  explicit BatchNormImpl(const TorchImpl& other);
+
+  // Throws Error if the rank of x does not fit, in training on one value per channel, or if a
+  // switch asks for running statistics that the layer does not have.
+  torch::Tensor forward(const torch::Tensor& x);
+
+  RunningTensors running() const override {
+    return {running_mean, running_var, num_batches_tracked};
+  }
+  // As in torch: weight 1, bias 0, running mean 0, running variance 1, no batches.
+  void reset() override;
+  void reset_parameters();
+  void reset_running_stats();
+  void pretty_print(std::ostream& out) const override;
+
+  torch::nn::BatchNormOptions options;
+  torch::Tensor weight;               // C; undefined unless affine
+  torch::Tensor bias;                 // C; undefined unless affine
+  torch::Tensor running_mean;         // C; undefined unless track_running_stats
+  torch::Tensor running_var;          // C, unbiased; undefined unless track_running_stats
+  torch::Tensor num_batches_tracked;  // one number; undefined unless track_running_stats
+
+ private:
+  void adopt(const TorchImpl& other);
+};
+
+extern template class BatchNormImpl<torch::nn::BatchNorm1dImpl>;
+extern template class BatchNormImpl<torch::nn::BatchNorm2dImpl>;
+extern template class BatchNormImpl<torch::nn::BatchNorm3dImpl>;
+
+// (N, C) or (N, C, L).
+using BatchNorm1dImpl = BatchNormImpl<torch::nn::BatchNorm1dImpl>;
+TORCH_MODULE(BatchNorm1d);
+
+// (N, C, H, W).
+using BatchNorm2dImpl = BatchNormImpl<torch::nn::BatchNorm2dImpl>;
+TORCH_MODULE(BatchNorm2d);
+
+// (N, C, D, H, W).
+using BatchNorm3dImpl = BatchNormImpl<torch::nn::BatchNorm3dImpl>;
+TORCH_MODULE(BatchNorm3d);
+
+}  // namespace evenkeel::nn

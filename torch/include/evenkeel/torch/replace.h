@@ -1,0 +1,20 @@
+// From torch's normalization to evenkeel's in an existing network.
+#pragma once
+
+#include <torch/torch.h>
+
+#include <cstdint>
+
+namespace evenkeel::nn {
+
+// Replaces, in place, every BatchNorm1d/2d/3d, LayerNorm and LocalResponseNorm of torch::nn that is
+// an entry of a torch::nn::Sequential: of the network itself if it is one, and of every Sequential
+// inside it, however deep. Returns how many were replaced.
+//
+// The new layers hold the very same parameter and buffer tensors, names, options and training
+// flags, so an optimizer made before goes on working. A layer that is a typed member of a module of
+// the user's own is not reached: declare it as evenkeel's, and load the state.
+// The network must be owned by a shared_ptr or holder: replace_normalization(*network).
+std::int64_t replace_normalization(torch::nn::Module& network);
+
+}  // namespace evenkeel::nn
