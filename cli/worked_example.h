@@ -1,0 +1,43 @@
+// Pages that work one layer out on a few numbers. All results come from the library; a page only
+// spells out how they come about.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "evenkeel/local_response_norm.h"
+#include "evenkeel/tensor.h"
+
+namespace evenkeel::cli {
+
+// A small samples x features matrix, row by row.
+struct Matrix {
+  std::int64_t samples = 0;
+  std::int64_t features = 0;
+  std::vector<double> values;
+
+  double at(std::int64_t sample, std::int64_t feature) const {
+    return values[static_cast<std::size_t>(sample * features + feature)];
+  }
+  TensorView<const double> view() const { return {values.data(), shape()}; }
+  TensorView<double> view() { return {values.data(), shape()}; }
+  Shape shape() const { return {.n = samples, .c = features}; }
+};
+
+struct NormExample {
+  Matrix x;
+  std::vector<double> weight;  // per feature; empty: 1
+  std::vector<double> bias;    // per feature; empty: 0
+  double eps = 1e-5;
+};
+
+// Each page as text; `bold` marks the group that is worked out by hand with terminal codes. They
+// throw what the layer throws.
+std::string explain_batch_norm(const NormExample& example, bool bold);
+std::string explain_layer_norm(const NormExample& example, bool bold);
+std::string explain_local_response_norm(const Matrix& x, const LocalResponseNormOptions& options,
+                                        std::string_view convention, bool bold);
+
+}  // namespace evenkeel::cli
