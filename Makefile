@@ -1,0 +1,32 @@
+# Entry points for people; CMake does the work (CMakePresets.json).
+
+jobs := $(shell nproc)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test core clean
+
+help: ## print the targets
+	@echo "evenkeel: layer-wise normalization for training deep networks"
+	@echo
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST))
+
+demo: ## train with four normalizations side by side and write a report (installs what is missing)
+	@scripts/install-packages program
+	cmake --preset release --log-level=WARNING
+	cmake --build --preset release --parallel $(jobs) --target evenkeel_program
+	build/release/bin/evenkeel compare --network mlp,cnn --norms none,batch,layer,lrn --out build/demo
+
+test: ## build everything and run all tests (installs what is missing)
+	@scripts/install-packages all
+	cmake --preset release --log-level=WARNING
+	cmake --build --preset release --parallel $(jobs)
+	ctest --preset release --parallel $(jobs)
+
+core: ## build and test the core library alone, without libtorch (installs what is missing)
+	@scripts/install-packages core
+	cmake --preset core --log-level=WARNING
+	cmake --build --preset core --parallel $(jobs)
+	ctest --preset core --parallel $(jobs)
+
+clean: ## remove the build folder, the demo's report included
+	rm -rf build
