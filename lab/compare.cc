@@ -1,0 +1,208 @@
+#include "lab/compare.h"
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+#include <torch/torch.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <exception>
+#include <mutex>
+#include <set>
+#include <thread>
+
+#include "evenkeel/error.h"
+#include "evenkeel/runtime.h"
+#include "lab/blas.h"
+
+namespace evenkeel::lab {
+namespace {
+
+template <class T>
+void require_distinct(const char* what, const std::vector<T>& values) {
+  if (values.empty()) throw Error(fmt::format("compare: no {} is given", what));
+  std::set<T> seen;
+  for (const auto& value : values) {
+    if (!seen.insert(value).second) {
+      throw Error(fmt::format("compare: {} {} is given twice", what, value));
+    }
+  }
+}
+
+void require_at_least(const char* what, std::int64_t least, std::optional<std::int64_t> value) {
+  if (value && *value < least) {
+    throw Error(fmt::format("compare: {} is {}, expected {} or more", what, *value, least));
+  }
+}
+
+Training training_of(const CompareConfig& config, const NetworkPlan& plan, const Dataset& data) {
+  Training training;
+  training.batch_size = config.batch_size.value_or(plan.batch_size);
+  if (training.batch_size > data.train.size()) {
+    throw Error(fmt::format("compare: batch size is {}, expected at most {} (training images)",
+                            training.batch_size, data.train.size()));
+  }
+  training.lr = config.lr.value_or(plan.lr);
+  training.steps = config.steps.value_or(config.quick ? plan.quick_steps : plan.steps);
+  if (config.epochs) {
+    training.steps = *config.epochs * (data.train.size() / training.batch_size);
+  }
+  return training;
+}
+
+std::string utc_now() {
+  const auto now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
+  return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(now));
+}
+
+Results plan_results(const CompareConfig& config, const Dataset& data) {
+  Results results;
+  results.command = config.command;
+  results.started = utc_now();
+  results.quick = config.quick;
+  results.machine = this_machine();
+  results.data_name = data.name;
+  results.train_images = data.train.size();
+  results.held_out_images = data.held_out.size();
+  results.test_images = data.test.size();
+  results.exact_images = std::min(config.exact_images, data.train.size());
+  results.networks = config.networks;
+  results.norms = config.norms;
+  results.seeds = config.seeds;
+  results.jobs = config.jobs;
+  for (const auto& network : config.networks) {
+    results.training[network] = training_of(config, network_plan(network), data);
+  }
+  return results;
+}
+
+std::vector<ArmConfig> plan_arms(const CompareConfig& config, const Results& results) {
+  std::vector<ArmConfig> arms;
+  for (const auto& network : config.networks) {
+    for (const auto& norm : config.norms) {
+      for (const auto seed : config.seeds) {
+        arms.push_back({.network = network,
+                        .norm = norm,
+                        .seed = seed,
+                        .training = results.training.at(network),
+                        .points = config.points,
+                        .exact_images = results.exact_images});
+      }
+    }
+  }
+  return arms;
+}
+
+void train(const ArmConfig& config, const Dataset& data, const std::atomic<bool>& stop,
+           const OnStep& on_step, ArmResult& result) {
+  const auto fail = [&](const char* what) {
+    result.status = Status::failed;
+    result.error = what;
+  };
+  try {
+    const auto network = std::make_shared<Network>(
+        network_plan(config.network), norm_of(config.norm), data.rows(), data.cols(), config.seed);
+    train_arm(*network, config, data, stop, on_step, result);
+  } catch (const c10::Error& error) {
+    fail(error.what_without_backtrace());
+  } catch (const std::exception& error) {
+    fail(error.what());
+  } catch (...) {
+    fail("unknown error");
+  }
+}
+
+// Each of `jobs` threads takes the next arm until none is left or `stop` says so.
+void train_all(const std::vector<ArmConfig>& arms, std::size_t jobs, const Dataset& data,
+               Observer& observer, const std::atomic<bool>& stop, std::vector<ArmResult>& results) {
+  std::atomic<std::size_t> next = 0;
+  std::mutex mutex;  // of the observer and of `error`
+  std::exception_ptr error;
+  const auto work = [&] {
+    // Two arms side by side beat one arm on two threads by far. OpenMP's setting is per thread.
+    torch::set_num_threads(1);
+    set_num_threads(1);
+    for (std::size_t i = next++; i < arms.size() && !stop; i = next++) {
+      const auto on_step = [&](std::int64_t step, double loss) {
+        const std::scoped_lock lock(mutex);
+        observer.stepped(i, step, loss);
+      };
+      train(arms[i], data, stop, on_step, results[i]);
+      const std::scoped_lock lock(mutex);
+      observer.ended(i, results[i]);
+    }
+  };
+  const auto work_or_keep_error = [&] {
+    try {
+      work();
+    } catch (...) {
+      const std::scoped_lock lock(mutex);
+      if (!error) error = std::current_exception();
+    }
+  };
+  {
+    std::vector<std::jthread> workers;
+    for (std::size_t j = 0; j < jobs; ++j) workers.emplace_back(work_or_keep_error);
+  }
+  if (error) std::rethrow_exception(error);
+}
+
+}  // namespace
+
+CompareConfig quick(CompareConfig config) {
+  config.quick = true;
+  config.points = {.train = 20, .eval = 4, .probe = 5, .batch_norm = 2};
+  config.exact_images = 500;
+  return config;
+}
+
+void check(const CompareConfig& config) {
+  require_distinct("network", config.networks);
+  require_distinct("norm", config.norms);
+  require_distinct("seed", config.seeds);
+  for (const auto& network : config.networks) network_plan(network);
+  for (const auto& norm : config.norms) norm_of(norm);
+  require_at_least("steps", 1, config.steps);
+  require_at_least("epochs", 1, config.epochs);
+  require_at_least("batch size", 2, config.batch_size);
+  require_at_least("jobs", 1, config.jobs);
+  require_at_least("exact images", 2, config.exact_images);
+  if (config.steps && config.epochs) {
+    throw Error("compare: steps and epochs are both given, expected one of them");
+  }
+  if (config.lr && !(std::isfinite(*config.lr) && *config.lr > 0)) {
+    throw Error(fmt::format("compare: lr is {}, expected a finite number above 0", *config.lr));
+  }
+}
+
+Results compare(const CompareConfig& config, const Dataset& data, Observer& observer,
+                const std::atomic<bool>& stop) {
+  check(config);
+  Results results = plan_results(config, data);
+  const std::vector<ArmConfig> arms = plan_arms(config, results);
+  for (const auto& arm : arms) {
+    ArmResult& result = results.arms.emplace_back();
+    result.network = arm.network;
+    result.norm = arm.norm;
+    result.seed = arm.seed;
+  }
+  const auto jobs = std::min(static_cast<std::size_t>(config.jobs), arms.size());
+  if (jobs > 1 && !blas_is_thread_safe()) {
+    throw Error(fmt::format(
+        "compare: jobs is {}, expected 1: the loaded BLAS, {}, gives wrong results when several "
+        "threads call it; use one job, or install libopenblas0-openmp",
+        jobs, blas_name()));
+  }
+  use_one_blas_thread();
+  observer.planned(arms);
+  train_all(arms, jobs, data, observer, stop, results.arms);
+  results.interrupted =
+      stop && std::any_of(results.arms.begin(), results.arms.end(), [](const ArmResult& arm) {
+        return arm.status == Status::interrupted || arm.status == Status::not_started;
+      });
+  results.finished = utc_now();
+  return results;
+}
+
+}  // namespace evenkeel::lab

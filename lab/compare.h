@@ -1,0 +1,61 @@
+// The same networks trained with each normalization, side by side.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "lab/arm.h"
+#include "lab/dataset.h"
+#include "lab/results.h"
+
+namespace evenkeel::lab {
+
+// One arm for each network x norm x seed. What is absent is the network's own default.
+struct CompareConfig {
+  std::vector<std::string> networks = {"mlp"};
+  std::vector<std::string> norms = {"none", "batch", "layer", "lrn"};
+  std::vector<std::uint64_t> seeds = {1};
+  std::optional<std::int64_t> steps;
+  std::optional<std::int64_t> epochs;  // instead of steps
+  std::optional<std::int64_t> batch_size;
+  std::optional<double> lr;
+  int jobs = 1;  // arms that train at once
+  bool quick = false;
+  Points points;
+  std::int64_t exact_images = 3000;
+  std::string command;  // kept in the results
+};
+
+// A first look: fewer steps, points and images for exact statistics.
+CompareConfig quick(CompareConfig config);
+// `limit` of load_dataset that goes with it.
+constexpr std::int64_t quick_limit = 6000;
+
+// Throws Error if a name is unknown or given twice, or if a number is out of its range. Needs no
+// data, so that the program can say so before anything else.
+void check(const CompareConfig& config);
+
+// Hears how the arms get on. Calls come from the training threads, one at a time.
+class Observer {
+ public:
+  virtual ~Observer() = default;
+  // Before training, with all arms in the order of Results::arms.
+  virtual void planned(const std::vector<ArmConfig>& arms) = 0;
+  virtual void stepped(std::size_t arm, std::int64_t step, double loss) = 0;
+  virtual void ended(std::size_t arm, const ArmResult& result) = 0;
+};
+
+// Trains all arms, `jobs` at once, each in a thread of its own with one intra-op thread (a setting
+// of libtorch's that stays). Arms of one network and seed share initial weights and the order of
+// the batches; the numbers depend on neither `jobs` nor the other arms. An arm that diverges or
+// fails leaves the others alone. When `stop` becomes true, what was measured until then is
+// returned. Throws Error, before training, as `check`, if a batch is larger than the training set,
+// or if several jobs would share a BLAS that is not made for it.
+Results compare(const CompareConfig& config, const Dataset& data, Observer& observer,
+                const std::atomic<bool>& stop);
+
+}  // namespace evenkeel::lab
