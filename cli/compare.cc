@@ -194,9 +194,10 @@ void run(const Arguments& arguments) {
     return;
   }
   const lab::CompareConfig config = config_of(arguments);
-  lab::require_writable_directory(arguments.out);
   const StopSignal stop_signal;
   const lab::Dataset data = lab::load_dataset(arguments.data, config.quick ? lab::quick_limit : 0);
+  // After the data, so that bad data leaves no empty directory behind.
+  lab::require_writable_directory(arguments.out);
   lab::Results results;
   {
     ProgressObserver observer;

@@ -141,7 +141,6 @@ void train_arm(Network& network, const ArmConfig& config, const Dataset& data,
     optimizer.zero_grad();
     auto loss = torch::cross_entropy_loss(network.forward(batch.images), batch.labels);
     const double value = loss.item<double>();
-    on_step(step, value);
     if (!std::isfinite(value)) {
       recorder.flush_loss();
       diverge(result, step);
@@ -151,6 +150,7 @@ void train_arm(Network& network, const ArmConfig& config, const Dataset& data,
     optimizer.step();
     result.seconds += std::chrono::duration<double>(Clock::now() - start).count();
     result.steps = step;
+    on_step(step, value);
     recorder.add_loss(value);
     recorder.record(step);
   }

@@ -30,7 +30,7 @@ struct ArmConfig {
   std::int64_t exact_images = 3000;  // first training images, for exact statistics
 };
 
-// Called after every step with its number and loss.
+// Called after every step that was made, outside the clock, with its number and loss.
 using OnStep = std::function<void(std::int64_t step, double loss)>;
 
 // Trains the network by plain stochastic gradient descent in the calling thread. Batches are drawn
