@@ -127,15 +127,15 @@ void batch_norm_inference(const BatchNormInference<T>& args, double eps) {
   check.size("var", args.var, shape.c, "channels");
   check.size_or_absent("rstd", args.rstd, shape.c, "channels");
   check.eps(eps);
-  for (std::int64_t c = 0; c < std::ssize(args.rstd); ++c) {
-    set_if_wanted(args.rstd, c, rstd_of(value_or(args.var, c, 1), eps));
-  }
   with_channels<T>(shape, [&](const auto& channels) {
     channels.affine(args.x.data, args.y.data, [&](std::int64_t c) {
       return normalizing<Stat<T>>(value_or(args.mean, c, 0), rstd_of(value_or(args.var, c, 1), eps),
                                   value_or(args.weight, c, 1), value_or(args.bias, c, 0));
     });
   });
+  for (std::int64_t c = 0; c < std::ssize(args.rstd); ++c) {
+    set_if_wanted(args.rstd, c, rstd_of(value_or(args.var, c, 1), eps));
+  }
 }
 
 template <class T>

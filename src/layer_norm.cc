@@ -26,17 +26,47 @@ const P* data_or_null(std::span<const P> values) {
   return values.empty() ? nullptr : values.data();
 }
 
-// sum[i] = the sum over parts of part[p * stride + i], in double, in the order of the parts.
-template <class P>
-void add_parts(const P* part, std::int64_t parts, std::int64_t stride, std::span<P> sum) {
-  for (std::size_t i = 0; i < sum.size(); ++i) {
-    double total = 0;
-    for (std::int64_t p = 0; p < parts; ++p) {
-      total += static_cast<double>(part[p * stride + static_cast<std::int64_t>(i)]);
-    }
-    sum[i] = static_cast<P>(total);
+// What each task adds to dweight or dbias: a row of `features` values a task. The rows are added in
+// double, in the order of the tasks. Does nothing if the gradient is not wanted.
+template <class P, int slot>
+class Parts {
+ public:
+  Parts(std::span<P> gradient, std::int64_t tasks)
+      : gradient_(gradient),
+        features_(std::ssize(gradient)),
+        tasks_(tasks),
+        rows_(gradient.empty() ? nullptr : scratch<P, slot>(tasks * features_)) {}
+
+  // A task's row, set to 0; null if not wanted.
+  P* start(std::int64_t task) const {
+    if (!rows_) return nullptr;
+    P* row = rows_ + task * features_;
+    std::fill_n(row, features_, P{0});
+    return row;
   }
-}
+
+  void finish() const {
+    // A block of columns at a time: its sums stay in L1 while the rows stream by.
+    constexpr std::int64_t kBlock = 512;
+    const std::int64_t blocks = ceil_div(features_, kBlock);
+    parallel_for(blocks, threads_for(blocks, tasks_ * features_), [&](std::int64_t block, int) {
+      const std::int64_t begin = block * kBlock, width = std::min(kBlock, features_ - begin);
+      double sum[kBlock] = {};
+      for (std::int64_t task = 0; task < tasks_; ++task) {
+        const P* row = rows_ + task * features_ + begin;
+        for (std::int64_t i = 0; i < width; ++i) sum[i] += static_cast<double>(row[i]);
+      }
+      for (std::int64_t i = 0; i < width; ++i) {
+        gradient_[static_cast<std::size_t>(begin + i)] = static_cast<P>(sum[i]);
+      }
+    });
+  }
+
+ private:
+  std::span<P> gradient_;
+  std::int64_t features_, tasks_;
+  P* rows_;
+};
 
 }  // namespace
 
@@ -89,22 +119,18 @@ void layer_norm_backward(const LayerNormBackward<T>& args) {
   const auto& kernel = kernels::rows<T>();
   const std::int64_t task_rows = backward_rows(features);
   const std::int64_t tasks = ceil_div(samples, task_rows);
-  // A task's own dweight and dbias, one after the other.
-  const std::int64_t stride = 2 * features;
-  P* parts = scratch<P>(tasks * stride);
+  const Parts<P, 0> dweight(args.dweight, tasks);
+  const Parts<P, 1> dbias(args.dbias, tasks);
   parallel_for(tasks, threads_for(tasks, shape.size()), [&](std::int64_t task, int) {
     const std::int64_t row = task * task_rows, at = row * features;
-    P* dweight = args.dweight.empty() ? nullptr : parts + task * stride;
-    P* dbias = args.dbias.empty() ? nullptr : parts + task * stride + features;
-    if (dweight) std::fill_n(dweight, features, P{0});
-    if (dbias) std::fill_n(dbias, features, P{0});
     kernel.backward(args.dy.data + at, args.x.data + at, args.dx.data ? args.dx.data + at : nullptr,
                     std::min(task_rows, samples - row), features, data_or_null(args.weight),
                     &args.mean[static_cast<std::size_t>(row)],
-                    &args.rstd[static_cast<std::size_t>(row)], dweight, dbias);
+                    &args.rstd[static_cast<std::size_t>(row)], dweight.start(task),
+                    dbias.start(task));
   });
-  add_parts(parts, tasks, stride, args.dweight);
-  add_parts(parts + features, tasks, stride, args.dbias);
+  dweight.finish();
+  dbias.finish();
 }
 
 #define EVENKEEL_INSTANTIATE(T)                                         \

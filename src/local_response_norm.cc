@@ -27,10 +27,10 @@ void check_options(const Check& check, const LocalResponseNormOptions& options) 
           ", k " + std::to_string(options.k) + ", expected finite numbers");
 }
 
-LocalResponseNormOptions from_size(const char* op, std::int64_t size, std::int64_t behind,
-                                   std::int64_t ahead, double alpha, double beta, double k) {
-  Check(op).require(size >= 1, "size is " + std::to_string(size) + ", expected at least 1");
-  return {behind, ahead, alpha, beta, k};
+void check_at_least(std::int64_t least, const char* name, std::int64_t value) {
+  Check("local_response_norm")
+      .require(value >= least, std::string(name) + " is " + std::to_string(value) +
+                                   ", expected at least " + std::to_string(least));
 }
 
 // Calls run(tile, count, tile_stride, offset, thread) for every task of the activation.
@@ -79,34 +79,37 @@ auto share_scratch(std::int64_t size, int threads) {
 
 LocalResponseNormOptions LocalResponseNormOptions::paper(std::int64_t n, double alpha, double beta,
                                                          double k) {
-  return from_size("lrn paper", n, n / 2, n / 2, alpha, beta, k);
+  check_at_least(1, "n", n);
+  return {n / 2, n / 2, alpha, beta, k};
 }
 LocalResponseNormOptions LocalResponseNormOptions::torch(std::int64_t size, double alpha,
                                                          double beta, double k) {
-  return from_size("lrn torch", size, size / 2, (size - 1) / 2, alpha / static_cast<double>(size),
-                   beta, k);
+  check_at_least(1, "size", size);
+  return {size / 2, (size - 1) / 2, alpha / static_cast<double>(size), beta, k};
 }
 LocalResponseNormOptions LocalResponseNormOptions::onnx(std::int64_t size, double alpha,
                                                         double beta, double bias) {
-  return from_size("lrn onnx", size, (size - 1) / 2, size / 2, alpha / static_cast<double>(size),
-                   beta, bias);
+  check_at_least(1, "size", size);
+  return {(size - 1) / 2, size / 2, alpha / static_cast<double>(size), beta, bias};
 }
 LocalResponseNormOptions LocalResponseNormOptions::cudnn(std::int64_t n, double alpha, double beta,
                                                          double k) {
+  check_at_least(1, "n", n);
   return onnx(n, alpha, beta, k);
 }
 LocalResponseNormOptions LocalResponseNormOptions::caffe(std::int64_t local_size, double alpha,
                                                          double beta, double k) {
-  Check("lrn caffe")
-      .require(local_size % 2 == 1,
-               "local_size is " + std::to_string(local_size) + ", expected an odd number");
+  check_at_least(1, "local_size", local_size);
+  Check("local_response_norm")
+      .require(local_size % 2 == 1, "local_size is " + std::to_string(local_size) +
+                                        ", expected an odd number, as in Caffe");
   return torch(local_size, alpha, beta, k);
 }
 LocalResponseNormOptions LocalResponseNormOptions::tensorflow(std::int64_t depth_radius,
                                                               double bias, double alpha,
                                                               double beta) {
-  return from_size("lrn tensorflow", 2 * depth_radius + 1, depth_radius, depth_radius, alpha, beta,
-                   bias);
+  check_at_least(0, "depth_radius", depth_radius);
+  return {depth_radius, depth_radius, alpha, beta, bias};
 }
 
 template <class T>

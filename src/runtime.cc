@@ -46,8 +46,9 @@ void select(const char* what, std::string_view name) {
 }
 
 void select_from_environment() {
+  // Unset, it must not touch Highway's choice, which other users in the process share.
   const char* name = std::getenv("EVENKEEL_SIMD");
-  select("EVENKEEL_SIMD", name ? name : "");
+  if (name && *name) select("EVENKEEL_SIMD", name);
 }
 
 }  // namespace
@@ -76,11 +77,8 @@ std::string simd_target() {
 
 void set_simd_target(std::string_view name) {
   kernels::select_target_from_environment();
-  if (name.empty()) {
-    select_from_environment();
-  } else {
-    select("set_simd_target", name);
-  }
+  select("set_simd_target", name);
+  if (name.empty()) select_from_environment();
 }
 
 int num_threads() { return omp_get_max_threads(); }

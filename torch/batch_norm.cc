@@ -17,7 +17,8 @@ template <class T>
 RunningStatistics<T> running_statistics(const RunningTensors& running, std::int64_t& batches) {
   return {.mean = elements<T>(running.mean),
           .var = elements<T>(running.var),
-          .batches = running.batches.defined() ? &batches : nullptr};
+          .batches = running.batches.defined() ? &batches : nullptr,
+          .skipped = running.skipped};
 }
 
 struct BatchNormFunction : torch::autograd::Function<BatchNormFunction> {
@@ -221,7 +222,9 @@ torch::Tensor BatchNormImpl<TorchImpl>::forward(const torch::Tensor& x) {
     decisions.update =
         momentum ? RunningUpdate::moving_average(*momentum) : RunningUpdate::cumulative();
   }
-  return batch_norm(x, weight, bias, running(),
+  RunningTensors moved = running();
+  moved.skipped = &skipped_batches;
+  return batch_norm(x, weight, bias, moved,
                     normalize_with.value_or(by_batch ? Statistics::batch : Statistics::given),
                     decisions);
 }

@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <string>
+#include <typeinfo>
 
 #include "evenkeel/torch/batch_norm.h"
 #include "evenkeel/torch/layer_norm.h"
@@ -10,14 +11,14 @@
 namespace evenkeel::nn {
 namespace {
 
-// Leaves alone what is ours already: some of ours derive from torch's.
+// Exactly torch's class: one derived from it, ours or a user's, has a forward of its own.
 template <class Ours, class Theirs>
 bool replace_entry(torch::nn::SequentialImpl& sequential, const std::string& name,
                    torch::nn::AnyModule& entry) {
   const auto module = entry.ptr();
-  const auto* theirs = dynamic_cast<const Theirs*>(module.get());
-  if (!theirs || dynamic_cast<const Ours*>(theirs)) return false;
-  auto ours = std::make_shared<Ours>(*theirs);
+  const torch::nn::Module& present = *module;
+  if (typeid(present) != typeid(Theirs)) return false;
+  auto ours = std::make_shared<Ours>(dynamic_cast<const Theirs&>(present));
   // A Sequential keeps its modules twice: registered by name, and boxed in order of execution.
   sequential.replace_module(name, ours);
   entry = torch::nn::AnyModule(std::move(ours));

@@ -6,10 +6,12 @@
 //   x^ = (x - mu) * rstd                 y = x^ * weight + bias
 //
 // Three decisions that other interfaces tie together are separate here:
-//   which statistics normalize     batch_norm_forward: the batch's; batch_norm_inference: given
-//   ones how running statistics move    BatchNormOptions::update: not, moving average, or
-//   cumulative whether the parameters train   ask batch_norm_backward for dweight and dbias, or do
-//   not
+//
+// - Which statistics normalize: the batch's in batch_norm_forward, given ones in
+//   batch_norm_inference.
+// - How the running statistics move: BatchNormOptions::update, not at all, by a moving average, or
+//   cumulatively.
+// - Whether the parameters train: ask batch_norm_backward for dweight and dbias, or do not.
 #pragma once
 
 #include <cstdint>

@@ -54,7 +54,8 @@ struct LocalResponseNormForward {
 // Elements and window sums in T. The window sum of each value is added afresh, without a sliding
 // subtraction, so a large value leaves no error in its neighbours' windows. Throws Error before any
 // work if shapes differ, behind or ahead is negative, or alpha, beta or k is not finite. A base of
-// 0 or below follows the arithmetic of IEEE 754. An empty x is legal.
+// 0 follows IEEE 754; a negative one, which k >= 0 and alpha >= 0 exclude, is NaN for most beta. An
+// empty x is legal.
 template <class T = float>
 void local_response_norm_forward(const LocalResponseNormForward<T>& args,
                                  const LocalResponseNormOptions& options = {});

@@ -11,7 +11,7 @@ namespace evenkeel {
 std::string_view version();
 
 // Names of the SIMD targets that were compiled in and that this processor can run, best first,
-// e.g. {"AVX3", "AVX2", "SSE4", "SSE2"} (Highway's names; AVX3 is AVX-512).
+// e.g. {"AVX3", "AVX2", "SSE4", "SSSE3", "SCALAR"} (Highway's names; AVX3 is AVX-512).
 std::vector<std::string> runnable_simd_targets();
 // Names of all targets that were compiled in, best first.
 std::vector<std::string> compiled_simd_targets();

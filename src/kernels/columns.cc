@@ -59,8 +59,10 @@ void add_moments(const T* x, std::int64_t rows, std::int64_t cols, std::int64_t 
           const double offset = static_cast<double>(sum[c]) / added;
           const double block_m2 =
               static_cast<double>(squares[c]) - static_cast<double>(sum[c]) * offset;
-          const double delta = static_cast<double>(first[c]) + offset - mean[col + c];
-          mean[col + c] += delta * share;
+          const double block_mean = static_cast<double>(first[c]) + offset;
+          // Nothing came before: the mean itself is no difference, and its square may overflow.
+          const double delta = before == 0 ? 0 : block_mean - mean[col + c];
+          mean[col + c] = before == 0 ? block_mean : mean[col + c] + delta * share;
           m2[col + c] += std::max(block_m2, 0.0) + delta * delta * before * share;
         }
       });

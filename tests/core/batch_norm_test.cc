@@ -18,6 +18,7 @@ struct Case {
   std::vector<T> x, dy;
   std::vector<Stat<T>> weight, bias;
   reference::Normalized expected;
+  std::vector<double> largest;  // |x^| of each channel
 
   Case(const Shape& shape_, double mean, double std, bool with_weight, bool with_bias)
       : shape(shape_),
@@ -26,7 +27,13 @@ struct Case {
     if (with_weight) weight = random_values<Stat<T>>(shape.c, 1, 0.5, 3);
     if (with_bias) bias = random_values<Stat<T>>(shape.c, 0, 0.5, 4);
     expected = reference::batch_norm(shape, to_double(x), to_double(weight), to_double(bias), eps);
+    largest.resize(static_cast<std::size_t>(shape.c));
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      largest[channel(i)] = std::max(largest[channel(i)], std::abs(x_hat(i)));
+    }
   }
+
+  StatisticsError<T> error(std::size_t c) const { return {shape.per_channel(), largest[c]}; }
 
   std::size_t channel(std::size_t i) const {
     const auto at = static_cast<std::int64_t>(i);
@@ -42,20 +49,16 @@ struct Case {
   }
 };
 
-// |y - y_ref|: the variance is off by a factor 1 + 2*condition*sum_error and the mean by
-// sum_error*std (moments_test.cc), hence x^ by sum_error*(condition*|x^| + sqrt(condition)); a few
-// roundings of the three operations, of the coefficients and of the merged mean (in double) come on
-// top. Blocks of fewer than 64 values have the condition of a random first value as shift: (x_0 -
-// mean)^2 / var, up to about 16.
+// x^ is as good as the statistics; the roundings of the three operations, of the coefficients and
+// of the merged mean (in double) come on top.
 template <class T>
 void expect_forward(const Case<T>& c, const std::vector<T>& y) {
-  constexpr double condition = 16;
   expect_close(
       y, c.expected.y,
       [&](std::size_t i) {
         const std::size_t channel = c.channel(i);
         const double x_hat = std::abs(c.x_hat(i)), weight = std::abs(c.weight_of(channel));
-        return sum_error<T>() * (condition * x_hat + std::sqrt(condition)) * weight +
+        return c.error(channel).x_hat(x_hat) * weight +
                4 * unit<T>() * (x_hat * weight + std::abs(c.expected.y[i]) + 1) +
                4 * unit<double>() * std::abs(c.expected.mean[channel]) * c.expected.rstd[channel] *
                    weight;
@@ -81,10 +84,16 @@ TYPED_TEST(BatchNorm, ForwardMatchesTheReference) {
                                .rstd = rstd});
         expect_forward(c, y);
         expect_close(
-            mean, c.expected.mean, [](std::size_t) { return 10 * sum_error<T>(); }, "mean");
+            mean, c.expected.mean,
+            [&](std::size_t i) {
+              return c.error(i).mean() / c.expected.rstd[i] +
+                     unit<T>() * std::abs(c.expected.mean[i]);
+            },
+            "mean");
         expect_close(
             rstd, c.expected.rstd,
-            [&](std::size_t i) { return 16 * sum_error<T>() * c.expected.rstd[i]; }, "rstd");
+            [&](std::size_t i) { return (c.error(i).rstd() + unit<T>()) * c.expected.rstd[i]; },
+            "rstd");
 
         auto in_place = c.x;
         batch_norm_forward<T>({.x = TensorView<const T>(in_place.data(), shape),
@@ -150,26 +159,27 @@ TYPED_TEST(BatchNorm, BackwardMatchesTheReference) {
         batch_norm_backward<T>(args);
 
         // Sums of |dy| and |dy*x^| bound the sums' errors; x^ is off by the stored mean's rounding
-        // and by the statistics' errors, relatively as in expect_forward.
-        std::vector<double> sum(channels), sum_x(channels), x_error(channels), largest(channels);
+        // by its error from merging in double, and by the
+        // statistics' errors.
+        std::vector<double> sum(channels), sum_x(channels), x_error(channels);
         for (std::size_t i = 0; i < c.x.size(); ++i) {
           const std::size_t ch = c.channel(i);
           sum[ch] += std::abs(static_cast<double>(c.dy[i]));
           sum_x[ch] += std::abs(static_cast<double>(c.dy[i]) * c.x_hat(i));
-          largest[ch] = std::max(largest[ch], std::abs(c.x_hat(i)));
         }
         const auto count = static_cast<double>(shape.per_channel());
         for (std::size_t ch = 0; ch < channels; ++ch) {
-          x_error[ch] = unit<T>() * std::abs(c.expected.mean[ch]) * c.expected.rstd[ch] +
-                        18 * sum_error<T>() * (1 + largest[ch]);
+          x_error[ch] = (unit<T>() + 4 * unit<double>()) * std::abs(c.expected.mean[ch]) *
+                            c.expected.rstd[ch] +
+                        c.error(ch).x_hat(c.largest[ch]);
         }
         expect_close(
             dbias, expected.dbias,
-            [&](std::size_t ch) { return sum_error<T>() * sum[ch] + unit<T>(); }, "dbias");
+            [&](std::size_t ch) { return (c.error(ch).sum + unit<T>()) * sum[ch]; }, "dbias");
         expect_close(
             dweight, expected.dweight,
             [&](std::size_t ch) {
-              return 2 * sum_error<T>() * sum_x[ch] + x_error[ch] * sum[ch] + unit<T>();
+              return (c.error(ch).sum + unit<T>()) * sum_x[ch] + x_error[ch] * sum[ch];
             },
             "dweight");
         expect_close(
@@ -179,10 +189,8 @@ TYPED_TEST(BatchNorm, BackwardMatchesTheReference) {
               const double mean_dy = sum[ch] / count, mean_dy_x = sum_x[ch] / count;
               const double x_hat = std::abs(c.x_hat(i));
               const double scale = std::abs(c.weight_of(ch)) * c.expected.rstd[ch];
-              return scale *
-                     (18 * sum_error<T>() *
-                          (std::abs(static_cast<double>(c.dy[i])) + mean_dy + x_hat * mean_dy_x) +
-                      x_error[ch] * (mean_dy_x + x_hat * mean_dy));
+              return scale * c.error(ch).dx(std::abs(static_cast<double>(c.dy[i])), mean_dy, x_hat,
+                                            mean_dy_x, x_error[ch]);
             },
             "dx");
 

@@ -199,8 +199,12 @@ TEST(LocalResponseNorm, RefusesBadOptions) {
   expect_error([&] { forward({-1, 2}); }, {"local_response_norm", "-1 behind"});
   expect_error([&] { forward({1, -2}); }, {"-2 ahead"});
   expect_error([&] { forward({1, 1, std::nan("")}); }, {"alpha is nan", "finite"});
-  expect_error([] { Options::torch(0); }, {"size is 0", "at least 1"});
+  expect_error([] { Options::torch(0); }, {"local_response_norm: size is 0", "at least 1"});
+  expect_error([] { Options::paper(0); }, {"n is 0", "at least 1"});
+  expect_error([] { Options::cudnn(-2); }, {"n is -2", "at least 1"});
   expect_error([] { Options::caffe(4); }, {"local_size is 4", "odd"});
+  expect_error([] { Options::caffe(-1); }, {"local_size is -1", "at least 1"});
+  expect_error([] { Options::tensorflow(-1); }, {"depth_radius is -1", "at least 0"});
   expect_error(
       [&] {
         local_response_norm_forward<float>({.x = view(x, {1, 4}), .y = view(y, {2, 2})});

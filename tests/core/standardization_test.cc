@@ -38,7 +38,7 @@ TEST(Standardization, StandardizesEachFeature) {
         EXPECT_EQ(y[i], 0);
       } else {
         // Rounding of the coefficients; batches are merged in double.
-        EXPECT_NEAR(y[i], expected.y[i], 4 * sum_error<float>() * (1 + std::abs(expected.y[i])));
+        EXPECT_NEAR(y[i], expected.y[i], 4 * sum_error<float>(17) * (1 + std::abs(expected.y[i])));
       }
     }
     auto in_place = data.x;

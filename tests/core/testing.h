@@ -25,13 +25,39 @@ constexpr double unit() {
   return static_cast<double>(std::numeric_limits<T>::epsilon()) / 2;
 }
 
-// The longest chain of additions in T before a sum goes on in double: 4096 values a block in 4
-// accumulators of at least 16 bytes, 6 more to join accumulators and lanes; and the rounding of the
-// terms. A sum of n terms t is off by at most this times sum |t| (Higham 2002, section 4.2).
+// How far a sum of n terms t may be off, as a multiple of sum |t|: a unit for every addition that a
+// term goes through before the sum goes on in double (Higham 2002, section 4.2), and 8 for joining
+// accumulators and lanes and for the rounding of the term itself. Along a run, a block of 4096 goes
+// to 4 accumulators of one lane at least; in a column, 64 rows go to one.
 template <class T>
-constexpr double sum_error() {
-  return (4096.0 / (4 * 16 / sizeof(T)) + 8) * unit<T>();
+constexpr double sum_error(std::int64_t n) {
+  const std::int64_t chain =
+      std::max(std::min<std::int64_t>(n, 4096) / 4, std::min<std::int64_t>(n, 64));
+  return static_cast<double>(chain + 8) * unit<T>();
 }
+
+// How far statistics of n values, and x^ from them, may be off. Shifted squares sum to at most
+// condition * M2, where condition = 1 + (shift - mean)^2 / var and the shift is a value of the
+// group, so at most 1 + the largest x^^2. M2 is their sum (error s * condition) less the squared
+// sum over n (2 s * condition); rstd takes half of that; the mean is off by s * sqrt(condition) *
+// std.
+template <class T>
+struct StatisticsError {
+  double sum;  // s
+  double condition;
+
+  StatisticsError(std::int64_t n, double largest_x_hat)
+      : sum(sum_error<T>(n)), condition(1 + largest_x_hat * largest_x_hat) {}
+  double rstd() const { return 1.5 * sum * condition; }       // relative
+  double mean() const { return sum * std::sqrt(condition); }  // in standard deviations
+  double x_hat(double x_hat) const { return rstd() * std::abs(x_hat) + mean(); }
+  // Of dx = scale * (g - mean(g) - x^ * mean(g*x^)), as a multiple of scale: the relative error of
+  // scale and six roundings, the errors of the two means, and that of x^ in both its places.
+  double dx(double g, double mean_g, double x_hat, double mean_g_x, double x_hat_error) const {
+    return (rstd() + sum + 6 * unit<T>()) * (g + mean_g + x_hat * mean_g_x) +
+           x_hat_error * (mean_g_x + x_hat * mean_g);
+  }
+};
 
 // Values of a normal distribution, rounded to T.
 template <class T>

@@ -210,6 +210,10 @@ TEST(TorchBatchNorm, ABatchThatIsNotFiniteDoesNotMoveTheRunningStatistics) {
   EXPECT_TRUE(y.select(1, 1).isfinite().all().item<bool>());
   EXPECT_TRUE(torch::equal(layer->running_mean, torch::zeros({2})));
   EXPECT_EQ(layer->num_batches_tracked.item<std::int64_t>(), 0);
+  EXPECT_EQ(layer->skipped_batches, 1);
+  layer->forward(random({4, 2}, torch::kFloat32));
+  EXPECT_EQ(layer->num_batches_tracked.item<std::int64_t>(), 1);
+  EXPECT_EQ(layer->skipped_batches, 1);
 }
 
 TEST(TorchBatchNorm, AnEmptyBatchGivesAnEmptyOutput) {

@@ -90,6 +90,21 @@ TEST(TorchReplace, CloningAfterwardsClonesOurs) {
   EXPECT_EQ(batch_norm_layers(*copy).size(), 1U);
 }
 
+// A user's own layer has a forward of its own, which a replacement would lose.
+struct HalvedLayerNormImpl : torch::nn::LayerNormImpl {
+  using torch::nn::LayerNormImpl::LayerNormImpl;
+  torch::Tensor forward(const torch::Tensor& x) { return torch::nn::LayerNormImpl::forward(x) / 2; }
+};
+
+TEST(TorchReplace, ClassesDerivedFromTorchsAreLeftAlone) {
+  torch::nn::Sequential net;
+  net->push_back(HalvedLayerNormImpl(torch::nn::LayerNormOptions({3})));
+  const auto x = torch::arange(6, torch::kFloat32).reshape({2, 3});
+  const auto before = net->forward(x);
+  EXPECT_EQ(replace_normalization(*net), 0);
+  EXPECT_TRUE(torch::equal(net->forward(x), before));
+}
+
 struct Wrapper : torch::nn::Module {
   Wrapper() { register_module("layers", layers); }
   torch::nn::Sequential layers = network();

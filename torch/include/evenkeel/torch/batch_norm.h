@@ -7,6 +7,7 @@
 
 #include <torch/torch.h>
 
+#include <cstdint>
 #include <functional>
 #include <optional>
 #include <ostream>
@@ -29,6 +30,10 @@ class BatchNormSwitches {
   std::optional<Statistics> normalize_with;
   // Whether a batch moves the running statistics (by the options' momentum). nullopt: in train().
   std::optional<bool> update_running;
+
+  // Batches that left the running statistics alone because their own were not finite; PyTorch's
+  // would be NaN for ever after.
+  std::int64_t skipped_batches = 0;
 
   // Normalizes with the running statistics as they are, whatever train() and eval() say.
   void freeze() {

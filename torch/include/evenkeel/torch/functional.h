@@ -22,6 +22,8 @@ struct RunningTensors {
   torch::Tensor mean;
   torch::Tensor var;      // unbiased
   torch::Tensor batches;  // one number; optional unless options.update is cumulative
+  // Optional; incremented by each batch that moved nothing, its statistics not being finite.
+  std::int64_t* skipped = nullptr;
 };
 
 // x: (N, C, ...), 2 or more dimensions; weight, bias: (C) or undefined.
