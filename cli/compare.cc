@@ -8,19 +8,22 @@
 #include <cctype>
 #include <cstdint>
 #include <cstdio>
+#include <exception>
 #include <filesystem>
 #include <fstream>
 #include <map>
 #include <memory>
+#include <numeric>
 #include <regex>
 #include <string>
 #include <string_view>
-#include <thread>
+#include <utility>
 #include <vector>
 
 #include "cli/progress.h"
 #include "cli/stop_signal.h"
 #include "evenkeel/error.h"
+#include "lab/blas.h"
 #include "lab/compare.h"
 #include "lab/files.h"
 
@@ -78,8 +81,14 @@ std::string status_of(const lab::ArmResult& arm) {
   }
 }
 
-class ProgressObserver : public lab::Observer {
+fs::path report_in(const std::string& directory) { return fs::path(directory) / "report.html"; }
+
+// Shows progress, and writes the results so far after each arm, so that whatever ends the program
+// takes at most the arms that are under way.
+class RunObserver : public lab::Observer {
  public:
+  explicit RunObserver(std::string directory) : directory_(std::move(directory)) {}
+
   void planned(const std::vector<lab::ArmConfig>& arms) override {
     const bool several_seeds = std::any_of(
         arms.begin(), arms.end(), [&](const auto& arm) { return arm.seed != arms.front().seed; });
@@ -87,18 +96,56 @@ class ProgressObserver : public lab::Observer {
       std::string label = fmt::format("{} {:5}", arm.network, arm.norm);
       if (several_seeds) label += fmt::format(" seed {}", arm.seed);
       items_.push_back(&progress_.add(label, arm.training.steps, "steps"));
+      planned_steps_.push_back(arm.training.steps);
+    }
+    steps_.resize(arms.size());
+    if (arms.size() > 1) {
+      const auto total =
+          std::accumulate(planned_steps_.begin(), planned_steps_.end(), std::int64_t{0});
+      all_ = &progress_.add(fmt::format("all {} arms", arms.size()), total, "steps");
+      progress_.update(*all_, 0);
     }
   }
+
   void stepped(std::size_t arm, std::int64_t step, double loss) override {
     progress_.update(*items_[arm], step, fmt::format("loss {:.3f}", loss));
+    count(arm, step);
   }
-  void ended(std::size_t arm, const lab::ArmResult& result) override {
+
+  void ended(std::size_t arm, const lab::Results& results) override {
+    const lab::ArmResult& result = results.arms[arm];
+    // The last arm's are written by the caller; an arm that was stopped adds nothing that cannot
+    // wait for that.
+    if (results.interrupted && result.status != lab::Status::interrupted) write(results);
     progress_.finish(*items_[arm], status_of(result));
+    // An arm that ended early has no more to do.
+    if (result.status != lab::Status::interrupted) count(arm, planned_steps_[arm]);
+    if (all_ && !results.interrupted) progress_.finish(*all_);
   }
 
  private:
+  void count(std::size_t arm, std::int64_t step) {
+    if (!all_) return;
+    done_ += step - std::exchange(steps_[arm], step);
+    progress_.update(*all_, done_);
+  }
+
+  // What cannot be written now may still be at the end; if not, the error is reported then.
+  void write(const lab::Results& results) {
+    try {
+      lab::write_results(results, directory_);
+    } catch (const std::exception& error) {
+      progress_.print(fmt::format("The results so far are not written: {}", error.what()));
+    }
+  }
+
+  std::string directory_;
   Progress progress_;
   std::vector<Progress::Item*> items_;
+  std::vector<std::int64_t> planned_steps_;
+  std::vector<std::int64_t> steps_;  // counted so far, by arm
+  std::int64_t done_ = 0;            // their sum
+  Progress::Item* all_ = nullptr;    // only of several arms
 };
 
 // "88.12" or, of several, "88.12 (87.90 .. 88.40)"; "-" of none.
@@ -166,8 +213,7 @@ void print_table(const lab::Results& results) {
 }
 
 void print_paths(const std::string& directory) {
-  fmt::print("\nReport:  {}\nNumbers: {} and log.csv beside it\n",
-             (fs::path(directory) / "report.html").string(),
+  fmt::print("\nReport:  {}\nNumbers: {} and log.csv beside it\n", report_in(directory).string(),
              (fs::path(directory) / "results.json").string());
 }
 
@@ -187,6 +233,21 @@ lab::CompareConfig config_of(const Arguments& arguments) {
   return config;
 }
 
+// The files first: a standard output that is closed or full must not cost them, and neither must
+// they cost the table.
+void write_and_print(const lab::Results& results, const std::string& directory) {
+  std::exception_ptr error;
+  try {
+    lab::write_results(results, directory);
+  } catch (...) {
+    error = std::current_exception();
+  }
+  fmt::print("\n");
+  print_table(results);
+  if (error) std::rethrow_exception(error);
+  print_paths(directory);
+}
+
 void run(const Arguments& arguments) {
   if (!arguments.redraw.empty()) {
     lab::redraw_report(arguments.redraw);
@@ -198,20 +259,25 @@ void run(const Arguments& arguments) {
   const lab::Dataset data = lab::load_dataset(arguments.data, config.quick ? lab::quick_limit : 0);
   // After the data, so that bad data leaves no empty directory behind.
   lab::require_writable_directory(arguments.out);
+  if (!config.jobs && !lab::blas_is_thread_safe()) {
+    fmt::print(stderr,
+               "evenkeel: arms train one at a time, as this BLAS gives wrong results to several "
+               "threads: {}; libopenblas0-openmp does not\n",
+               lab::blas_name());
+  }
   lab::Results results;
   {
-    ProgressObserver observer;
+    RunObserver observer(arguments.out);
     results = lab::compare(config, data, observer, StopSignal::flag());
   }
-  // Before the files, so that a full disk does not take it along.
-  fmt::print("\n");
-  print_table(results);
-  std::fflush(stdout);
-  lab::write_results(results, arguments.out);
-  print_paths(arguments.out);
+  const fs::path report = report_in(arguments.out);
+  const bool trained = std::ranges::any_of(results.arms, [](const auto& a) { return a.steps > 0; });
+  if (results.interrupted && !trained && fs::exists(report)) {
+    throw Error(fmt::format("stopped before the first step; {} is the older one", report.string()));
+  }
+  write_and_print(results, arguments.out);
   if (results.interrupted) {
-    throw Error(fmt::format("stopped before the end; {} shows what there is",
-                            (fs::path(arguments.out) / "report.html").string()));
+    throw Error(fmt::format("stopped before the end; {} shows what there is", report.string()));
   }
   for (const auto& arm : results.arms) {
     if (arm.status == lab::Status::failed) {
@@ -240,7 +306,6 @@ constexpr const char* examples =
 void add_compare(CLI::App& app) {
   auto arguments = std::make_shared<Arguments>();
   lab::CompareConfig& config = arguments->config;
-  config.jobs = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
   CLI::App* command = app.add_subcommand(
       "compare", "Train the same networks with each normalization and report what each one does");
   command
@@ -254,13 +319,13 @@ void add_compare(CLI::App& app) {
                    fmt::format("One or more of {}", fmt::join(lab::network_names(), ",")))
       ->type_name("LIST")
       ->delimiter(',')
-      ->capture_default_str();
+      ->default_str(fmt::format("{}", fmt::join(config.networks, ",")));
   command
       ->add_option("--norms", config.norms,
                    fmt::format("One or more of {}", fmt::join(lab::norm_names(), ",")))
       ->type_name("LIST")
       ->delimiter(',')
-      ->capture_default_str();
+      ->default_str(fmt::format("{}", fmt::join(config.norms, ",")));
   auto* steps = command->add_option(
       "--steps", config.steps,
       fmt::format("Batches to train on ({})",
@@ -278,12 +343,12 @@ void add_compare(CLI::App& app) {
   command
       ->add_option("--seeds", arguments->seeds,
                    "How many seeds: the first and those that follow it")
-      ->check(CLI::Range(1, 1000))
+      ->check(CLI::Range(1, 1000).description(""))
       ->capture_default_str();
   command->add_option("--first-seed", arguments->first_seed, "The first seed")
       ->capture_default_str();
-  command->add_option("--jobs", config.jobs, "Arms that train at once, each on one core")
-      ->capture_default_str();
+  command->add_option("--jobs", config.jobs,
+                      "Arms that train at once, each on one core (one for each core)");
   command->add_option("--out", arguments->out, "Directory of the report; made if missing")
       ->type_name("DIR")
       ->capture_default_str();

@@ -1,9 +1,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 
 #include "cli/page.h"
 #include "cli/worked_example.h"
+#include "evenkeel/error.h"
 
 namespace evenkeel::cli {
 namespace {
@@ -19,6 +22,24 @@ struct Window {
   bool holds(std::int64_t channel) const { return first <= channel && channel <= last; }
   std::int64_t size() const { return last - first + 1; }
 };
+
+// Throws Error unless the library's y is x / base^beta up to rounding. `terms` numbers of the sizes
+// of k and of alpha * sum, `magnitude` together, were added up for the base.
+void require_agreement(double x, double y, double base, double magnitude, std::int64_t terms,
+                       double beta) {
+  const double expected = x / std::pow(base, beta);
+  if (!std::isnormal(expected) || !std::isnormal(y)) return;  // what rounds without a bound
+  // Relative errors, of both computations: each addition rounds once, the multiplications by alpha
+  // and of the squares twice more, and cancellation enlarges that; a power multiplies the error of
+  // its base by beta, and by way of exp and log adds that of its exponent beta * log(base).
+  constexpr double epsilon = std::numeric_limits<double>::epsilon();
+  const double of_base = epsilon * static_cast<double>(terms + 3) * magnitude / std::abs(base);
+  const double bound =
+      std::abs(beta) * of_base + epsilon * (4 + 4 * std::abs(beta * std::log(std::abs(base))));
+  if (bound < 0.01 && std::abs(y / expected - 1) > 2 * bound) {
+    throw Error(fmt::format("explain lrn: the library gives {}, x / base^beta is {}", y, expected));
+  }
+}
 
 }  // namespace
 
@@ -40,6 +61,13 @@ std::string explain_local_response_norm(const Matrix& x, const LocalResponseNorm
   const auto base = [&](std::int64_t n, std::int64_t c) {
     return options.k + options.alpha * sum_of_squares(n, c);
   };
+  for (std::int64_t n = 0; n < x.samples; ++n) {
+    for (std::int64_t c = 0; c < channels; ++c) {
+      const double magnitude = std::abs(options.k) + std::abs(options.alpha) * sum_of_squares(n, c);
+      require_agreement(x.at(n, c), y.at(n, c), base(n, c), magnitude,
+                        Window(options, channels, c).size(), options.beta);
+    }
+  }
   const auto matrix = [&](auto cell, auto marked) {
     return Table{
         .columns = numbered("c", channels),

@@ -1,6 +1,9 @@
 // Batch and layer normalization: the same formulas, a different group.
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cmath>
+
 #include "cli/page.h"
 #include "cli/worked_example.h"
 #include "evenkeel/batch_norm.h"
@@ -186,16 +189,19 @@ std::string page(const NormExample& example, const Worked& worked, Group group, 
 std::string explain_batch_norm(const NormExample& example, bool bold) {
   std::string out =
       "Batch normalization: each feature (column) is normalized over the samples of the batch.\n\n";
-  out += page(example, work_out_batch_norm(example), Group::column, bold);
+  const Worked worked = work_out_batch_norm(example);
+  out += page(example, worked, Group::column, bold);
   out +=
       "\nA value depends on the other samples of its batch. A trained network therefore uses "
       "fixed\n"
       "statistics instead, a moving average of those seen in training.\n";
-  if (example.x.samples == 2) {
+  const std::vector<double>& normalized = worked.normalized.values;
+  if (example.x.samples == 2 && std::all_of(normalized.begin(), normalized.end(),
+                                            [](double v) { return std::abs(v) > 0.99; })) {
     out +=
-        "With two samples, every pair of different values becomes -1 and +1, however far apart "
-        "they\n"
-        "were: a batch this small keeps only the order. Try --samples 8.\n";
+        "With two samples, both values of each feature here became -1 and +1, or close to it, "
+        "however\n"
+        "far apart they were: little more than their order is left. Try --samples 8.\n";
   }
   return out;
 }

@@ -11,17 +11,11 @@
 #include <thread>
 
 #include "evenkeel/runtime.h"
+#include "lab/blas.h"
+#include "lab/machine.h"
 
 namespace evenkeel::cli {
 namespace {
-
-std::string compiler() {
-#if defined(__clang__)
-  return __VERSION__;
-#else
-  return fmt::format("GCC {}", __VERSION__);
-#endif
-}
 
 // Asked first, so that a wrong EVENKEEL_SIMD prints nothing but the error.
 void print_text() {
@@ -33,7 +27,8 @@ void print_text() {
   fmt::print("threads        {} of {} cores   (OMP_NUM_THREADS selects another number)\n",
              num_threads(), std::thread::hardware_concurrency());
   fmt::print("libtorch       {}\n", TORCH_VERSION);
-  fmt::print("compiler       {}\n", compiler());
+  fmt::print("BLAS           {}\n", lab::blas_name());
+  fmt::print("compiler       {}\n", lab::compiler_name());
 }
 
 void print_json() {
@@ -45,7 +40,8 @@ void print_json() {
                                        {"threads", num_threads()},
                                        {"cores", std::thread::hardware_concurrency()},
                                        {"libtorch", TORCH_VERSION},
-                                       {"compiler", compiler()}};
+                                       {"blas", lab::blas_name()},
+                                       {"compiler", lab::compiler_name()}};
   fmt::print("{}\n", json.dump(2));
 }
 

@@ -2,8 +2,10 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <cstring>
 #include <exception>
 #include <string>
 
@@ -11,9 +13,12 @@
 #include "cli/explain.h"
 #include "cli/info.h"
 #include "cli/standardize.h"
+#include "cli/write_text.h"
 #include "evenkeel/runtime.h"
 
 namespace {
+
+using evenkeel::cli::write_text;
 
 constexpr int failed = 1;
 constexpr int wrong_usage = 2;
@@ -40,23 +45,19 @@ int run(CLI::App& app, int argc, char** argv) {
   try {
     app.parse(argc, argv);
     if (app.get_subcommands().empty()) {
-      fmt::print(stderr, "{}", app.help());
+      write_text(stderr, app.help());
       return wrong_usage;
     }
     return 0;
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
-    fmt::print(stderr, "evenkeel: error: {}\nSee '{} --help'.\n", describe(app, error),
-               command_of(app));
+    write_text(stderr, fmt::format("evenkeel: error: {}\nSee '{} --help'.\n", describe(app, error),
+                                   command_of(app)));
     return wrong_usage;
   }
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
-  // A file over the shell's size limit then is an error of write(2) as a full disk is.
-  std::signal(SIGXFSZ, SIG_IGN);
+int run(int argc, char** argv) {
   try {
     CLI::App app(
         "Normalization layers for training deep networks: what they compute and what they do.",
@@ -76,7 +77,26 @@ int main(int argc, char** argv) {
     evenkeel::cli::add_info(app);
     return run(app, argc, argv);
   } catch (const std::exception& error) {
-    fmt::print(stderr, "evenkeel: error: {}\n", error.what());
+    write_text(stderr, fmt::format("evenkeel: error: {}\n", error.what()));
     return failed;
   }
+}
+
+// The exit code, once all of standard output is out.
+int flush_output(int code) {
+  errno = 0;
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return code;
+  write_text(stderr, fmt::format("evenkeel: error: standard output cannot be written: {}\n",
+                                 errno != 0 ? std::strerror(errno) : "an earlier write failed"));
+  return code == 0 ? failed : code;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  // A file over the shell's size limit, and a pipe that nobody reads any more, then are errors of
+  // write(2) as a full disk is.
+  std::signal(SIGXFSZ, SIG_IGN);
+  std::signal(SIGPIPE, SIG_IGN);
+  return flush_output(run(argc, argv));
 }

@@ -63,12 +63,6 @@ bool count_bytes(const NpyHeader& header, std::int64_t& bytes) {
 
 }  // namespace
 
-std::int64_t NpyHeader::elements() const {
-  std::int64_t product = 1;
-  for (const std::int64_t size : shape) product *= size;
-  return product;
-}
-
 NpyReader::NpyReader(const fs::path& path) : path_(path) {
   std::error_code error;
   const fs::file_status status = fs::status(path, error);

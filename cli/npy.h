@@ -19,7 +19,6 @@ struct NpyHeader {
   Type type = Type::float32;
   std::vector<std::int64_t> shape;  // empty: a single value
 
-  std::int64_t elements() const;
   std::int64_t element_bytes() const { return type == Type::float32 ? 4 : 8; }
 };
 

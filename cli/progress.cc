@@ -12,6 +12,8 @@
 #include <cstring>
 #include <utility>
 
+#include "cli/write_text.h"
+
 namespace evenkeel::cli {
 namespace {
 
@@ -121,7 +123,7 @@ void Progress::update(Item& item, std::int64_t done, std::string_view status) {
     redraw();
   } else if (now - item.last_plain_ >= options_.plain_interval) {
     item.last_plain_ = now;
-    fmt::print(out_, "{}\n", format_progress(item.line_, unlimited));
+    write_text(out_, format_progress(item.line_, unlimited) + "\n");
     std::fflush(out_);
   }
 }
@@ -144,7 +146,7 @@ void Progress::print(std::string_view line) {
 
 void Progress::print_above(std::string_view line) {
   erase();
-  fmt::print(out_, "{}\n", line);
+  write_text(out_, fmt::format("{}\n", line));
   redraw();
 }
 
@@ -158,13 +160,13 @@ void Progress::redraw() {
       picture += fmt::format("\r\033[2K{}\n", format_progress(item.line_, width()));
       ++drawn_;
     }
-    fmt::print(out_, "{}", picture);
+    write_text(out_, picture);
   }
   std::fflush(out_);
 }
 
 void Progress::erase() {
-  if (drawn_ > 0) fmt::print(out_, "\033[{}A\r\033[J", drawn_);
+  if (drawn_ > 0) write_text(out_, fmt::format("\033[{}A\r\033[J", drawn_));
   drawn_ = 0;
 }
 

@@ -37,7 +37,8 @@ std::string format_progress(const ProgressLine& line, int width);
 // On a terminal the unfinished lines stay at the bottom and are redrawn at most 10 times a second;
 // each finished one is left above them. Otherwise each item prints a line at most every
 // `plain_interval` and one when it finishes. An item first shows when it is first updated. Nothing
-// else should write to the same terminal meanwhile; use print.
+// else should write to the same terminal meanwhile; use print. A stream that cannot be written is
+// no error: the work goes on without its progress.
 class Progress {
  public:
   using Clock = std::function<std::chrono::steady_clock::time_point()>;

@@ -43,6 +43,12 @@ struct Dimensions {
       throw Error(fmt::format("{}: holds a single value; an array of samples is expected", name));
     }
     samples = shape.front();
+    // Beside a size of 0 the others may be anything: what the file lacks does not bound them.
+    if (samples == 0)
+      throw Error(fmt::format("{}: holds no samples; one or more are expected", name));
+    if (std::find(shape.begin(), shape.end(), 0) != shape.end()) {
+      throw Error(fmt::format("{}: its samples hold no values; one or more are expected", name));
+    }
     for (std::size_t d = 1; d < shape.size(); ++d) features *= shape[d];
   }
 };
@@ -53,8 +59,7 @@ void for_each_chunk(NpyReader& file, const Dimensions& array, Progress& progress
                     const std::string& label, const std::function<void(TensorView<T>)>& visit) {
   constexpr std::int64_t chunk_values = (4 << 20) / sizeof(T);
   const std::int64_t chunk =
-      std::clamp<std::int64_t>(chunk_values / std::max<std::int64_t>(array.features, 1), 1,
-                               std::max<std::int64_t>(array.samples, 1));
+      std::clamp<std::int64_t>(chunk_values / array.features, 1, array.samples);
   std::vector<T> values(static_cast<std::size_t>(chunk * array.features));
   Progress::Item& item = progress.add(label, array.samples, "samples");
   progress.update(item, 0);
@@ -151,26 +156,28 @@ void add_standardize(CLI::App& app) {
   CLI::App* command = app.add_subcommand(
       "standardize", "Standardize each feature of a .npy array: x~ = (x - mean) / std");
   command
-      ->add_option("in", arguments->in,
-                   "A .npy file of float32 or float64; the first dimension counts samples, the "
-                   "others together are the features")
-      ->type_name("IN.npy")
+      ->add_option("IN.npy", arguments->in,
+                   "An array of float32 or float64: samples along its first dimension, features "
+                   "along all others together")
+      ->type_name("")
       ->required();
-  command->add_option("-o,--out", arguments->out, "The result; may be IN.npy itself")
+  command->add_option("-o,--out", arguments->out, "The standardized array; may replace IN.npy")
       ->type_name("OUT.npy")
       ->required();
-  CLI::Option_group* statistics = command->add_option_group("Statistics", "One of the two");
+  CLI::Option_group* statistics = command->add_option_group("Statistics");
   statistics
-      ->add_option("--stats", arguments->stats, "Compute the statistics of IN and write them here")
+      ->add_option("--stats", arguments->stats,
+                   "Compute the statistics of IN.npy and write them to FILE")
       ->type_name("FILE");
   statistics
       ->add_option("--apply", arguments->apply,
-                   "Use statistics written before, e.g. those of the training set on a test set")
+                   "Use the statistics in FILE, e.g. those of the training set on a test set")
       ->type_name("FILE");
   statistics->require_option(1);
   command->footer(
-      "The file is read in pieces of a few MB, so its size does not matter. A constant feature\n"
-      "keeps scale 1 and becomes 0. Nothing is written until everything is computed.\n"
+      "x~ is the result, std the biased standard deviation (division by the number of samples). A\n"
+      "constant feature is divided by 1 and becomes 0. The array is read in pieces, so it may be\n"
+      "larger than memory. No file is changed until everything is computed.\n"
       "\n"
       "Examples:\n"
       "  evenkeel standardize train.npy -o train_std.npy --stats stats.json\n"

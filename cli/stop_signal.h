@@ -7,9 +7,9 @@
 
 namespace evenkeel::cli {
 
-// While one of these lives, the first SIGINT, SIGTERM or SIGHUP sets the flag; a second one ends
-// the program at once. A signal that the caller's shell ignores (nohup) stays ignored. One at a
-// time.
+// While one of these lives, the first SIGINT, SIGTERM or SIGHUP sets the flag; a second one, the
+// same or another, ends the program at once. A signal that the caller's shell ignores (nohup) stays
+// ignored. One at a time.
 class StopSignal {
  public:
   StopSignal();
@@ -22,6 +22,8 @@ class StopSignal {
 
  private:
   static constexpr std::array signals = {SIGINT, SIGTERM, SIGHUP};
+  static void request(int signal);
+
   std::array<struct sigaction, signals.size()> old_ = {};
 };
 

@@ -1,5 +1,6 @@
-// Pages that work one layer out on a few numbers. All results come from the library; a page only
-// spells out how they come about.
+// Pages that work one layer out on a few numbers. Statistics and results come from the library; a
+// page only spells out how they come about. LRN's library function hands out no statistics, so its
+// page adds up the windows itself and compares what follows from them with the library's result.
 #pragma once
 
 #include <cstdint>
@@ -34,7 +35,8 @@ struct NormExample {
 };
 
 // Each page as text; `bold` marks the group that is worked out by hand with terminal codes. They
-// throw what the layer throws.
+// throw what the layer throws; that of LRN also throws Error if the library's result is another
+// than the page's steps lead to.
 std::string explain_batch_norm(const NormExample& example, bool bold);
 std::string explain_layer_norm(const NormExample& example, bool bold);
 std::string explain_local_response_norm(const Matrix& x, const LocalResponseNormOptions& options,

@@ -11,6 +11,7 @@
 #include <mutex>
 #include <set>
 #include <thread>
+#include <utility>
 
 #include "evenkeel/error.h"
 #include "evenkeel/runtime.h"
@@ -70,7 +71,8 @@ Results plan_results(const CompareConfig& config, const Dataset& data) {
   results.networks = config.networks;
   results.norms = config.norms;
   results.seeds = config.seeds;
-  results.jobs = config.jobs;
+  const auto arms = config.networks.size() * config.norms.size() * config.seeds.size();
+  results.jobs = std::min(config.jobs.value_or(default_jobs()), static_cast<int>(arms));
   for (const auto& network : config.networks) {
     results.training[network] = training_of(config, network_plan(network), data);
   }
@@ -94,6 +96,14 @@ std::vector<ArmConfig> plan_arms(const CompareConfig& config, const Results& res
   return arms;
 }
 
+ArmResult planned_result(const ArmConfig& arm) {
+  ArmResult result;
+  result.network = arm.network;
+  result.norm = arm.norm;
+  result.seed = arm.seed;
+  return result;
+}
+
 void train(const ArmConfig& config, const Dataset& data, const std::atomic<bool>& stop,
            const OnStep& on_step, ArmResult& result) {
   const auto fail = [&](const char* what) {
@@ -113,12 +123,40 @@ void train(const ArmConfig& config, const Dataset& data, const std::atomic<bool>
   }
 }
 
-// Each of `jobs` threads takes the next arm until none is left or `stop` says so.
-void train_all(const std::vector<ArmConfig>& arms, std::size_t jobs, const Dataset& data,
-               Observer& observer, const std::atomic<bool>& stop, std::vector<ArmResult>& results) {
+// The results as they are now.
+void close(Results& results) {
+  results.interrupted = std::ranges::any_of(results.arms, [](const ArmResult& arm) {
+    return arm.status == Status::interrupted || arm.status == Status::not_started;
+  });
+  results.finished = utc_now();
+}
+
+// Calls an observer from any thread, until it throws.
+class Guarded {
+ public:
+  explicit Guarded(Observer& observer) : observer_(&observer) {}
+
+  template <class Call>
+  void tell(Call call) {
+    if (!observer_) return;
+    try {
+      call(*observer_);
+    } catch (...) {
+      observer_ = nullptr;
+    }
+  }
+
+ private:
+  Observer* observer_;
+};
+
+// Each of `results.jobs` threads takes the next arm until none is left or `stop` says so.
+void train_all(const std::vector<ArmConfig>& arms, const Dataset& data, Observer& unguarded,
+               const std::atomic<bool>& stop, Results& results) {
   std::atomic<std::size_t> next = 0;
-  std::mutex mutex;  // of the observer and of `error`
-  std::exception_ptr error;
+  std::mutex mutex;  // of the observer and of `results`
+  Guarded observer(unguarded);
+  observer.tell([&](Observer& o) { o.planned(arms); });
   const auto work = [&] {
     // Two arms side by side beat one arm on two threads by far. OpenMP's setting is per thread.
     torch::set_num_threads(1);
@@ -126,26 +164,18 @@ void train_all(const std::vector<ArmConfig>& arms, std::size_t jobs, const Datas
     for (std::size_t i = next++; i < arms.size() && !stop; i = next++) {
       const auto on_step = [&](std::int64_t step, double loss) {
         const std::scoped_lock lock(mutex);
-        observer.stepped(i, step, loss);
+        observer.tell([&](Observer& o) { o.stepped(i, step, loss); });
       };
-      train(arms[i], data, stop, on_step, results[i]);
+      ArmResult result = planned_result(arms[i]);
+      train(arms[i], data, stop, on_step, result);
       const std::scoped_lock lock(mutex);
-      observer.ended(i, results[i]);
+      results.arms[i] = std::move(result);
+      close(results);
+      observer.tell([&](Observer& o) { o.ended(i, results); });
     }
   };
-  const auto work_or_keep_error = [&] {
-    try {
-      work();
-    } catch (...) {
-      const std::scoped_lock lock(mutex);
-      if (!error) error = std::current_exception();
-    }
-  };
-  {
-    std::vector<std::jthread> workers;
-    for (std::size_t j = 0; j < jobs; ++j) workers.emplace_back(work_or_keep_error);
-  }
-  if (error) std::rethrow_exception(error);
+  std::vector<std::jthread> workers;
+  for (int j = 0; j < results.jobs; ++j) workers.emplace_back(work);
 }
 
 }  // namespace
@@ -155,6 +185,11 @@ CompareConfig quick(CompareConfig config) {
   config.points = {.train = 20, .eval = 4, .probe = 5, .batch_norm = 2};
   config.exact_images = 500;
   return config;
+}
+
+int default_jobs() {
+  if (!blas_is_thread_safe()) return 1;
+  return static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
 }
 
 void check(const CompareConfig& config) {
@@ -181,27 +216,16 @@ Results compare(const CompareConfig& config, const Dataset& data, Observer& obse
   check(config);
   Results results = plan_results(config, data);
   const std::vector<ArmConfig> arms = plan_arms(config, results);
-  for (const auto& arm : arms) {
-    ArmResult& result = results.arms.emplace_back();
-    result.network = arm.network;
-    result.norm = arm.norm;
-    result.seed = arm.seed;
-  }
-  const auto jobs = std::min(static_cast<std::size_t>(config.jobs), arms.size());
-  if (jobs > 1 && !blas_is_thread_safe()) {
+  for (const auto& arm : arms) results.arms.push_back(planned_result(arm));
+  if (results.jobs > 1 && !blas_is_thread_safe()) {
     throw Error(fmt::format(
         "compare: jobs is {}, expected 1: the loaded BLAS, {}, gives wrong results when several "
         "threads call it; use one job, or install libopenblas0-openmp",
-        jobs, blas_name()));
+        results.jobs, blas_name()));
   }
   use_one_blas_thread();
-  observer.planned(arms);
-  train_all(arms, jobs, data, observer, stop, results.arms);
-  results.interrupted =
-      stop && std::any_of(results.arms.begin(), results.arms.end(), [](const ArmResult& arm) {
-        return arm.status == Status::interrupted || arm.status == Status::not_started;
-      });
-  results.finished = utc_now();
+  train_all(arms, data, observer, stop, results);
+  close(results);
   return results;
 }
 

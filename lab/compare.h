@@ -23,7 +23,7 @@ struct CompareConfig {
   std::optional<std::int64_t> epochs;  // instead of steps
   std::optional<std::int64_t> batch_size;
   std::optional<double> lr;
-  int jobs = 1;  // arms that train at once
+  std::optional<int> jobs;  // arms that train at once; absent: see default_jobs
   bool quick = false;
   Points points;
   std::int64_t exact_images = 3000;
@@ -39,14 +39,20 @@ constexpr std::int64_t quick_limit = 6000;
 // data, so that the program can say so before anything else.
 void check(const CompareConfig& config);
 
-// Hears how the arms get on. Calls come from the training threads, one at a time.
+// One for each core; one in all if the loaded BLAS is not made for calls from several threads.
+int default_jobs();
+
+// Hears how the arms get on. Calls come from the training threads, one at a time. An exception that
+// it throws harms no arm: it is dropped, and the observer is not called again.
 class Observer {
  public:
   virtual ~Observer() = default;
   // Before training, with all arms in the order of Results::arms.
   virtual void planned(const std::vector<ArmConfig>& arms) = 0;
   virtual void stepped(std::size_t arm, std::int64_t step, double loss) = 0;
-  virtual void ended(std::size_t arm, const ArmResult& result) = 0;
+  // `results` is what compare would return if it ended here; arms that still train are as if they
+  // had not started.
+  virtual void ended(std::size_t arm, const Results& results) = 0;
 };
 
 // Trains all arms, `jobs` at once, each in a thread of its own with one intra-op thread (a setting
@@ -54,7 +60,7 @@ class Observer {
 // the batches; the numbers depend on neither `jobs` nor the other arms. An arm that diverges or
 // fails leaves the others alone. When `stop` becomes true, what was measured until then is
 // returned. Throws Error, before training, as `check`, if a batch is larger than the training set,
-// or if several jobs would share a BLAS that is not made for it.
+// or if more than one job is asked for and the BLAS is not made for it.
 Results compare(const CompareConfig& config, const Dataset& data, Observer& observer,
                 const std::atomic<bool>& stop);
 

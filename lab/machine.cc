@@ -40,4 +40,12 @@ Machine this_machine() {
           .simd_target = simd_target()};
 }
 
+std::string compiler_name() {
+#if defined(__clang__)
+  return "Clang " __clang_version__;
+#else
+  return "GCC " __VERSION__;
+#endif
+}
+
 }  // namespace evenkeel::lab

@@ -16,4 +16,7 @@ struct Machine {
 // What cannot be found out is "unknown" or 0.
 Machine this_machine();
 
+// What compiled this library, e.g. "GCC 12.2.0".
+std::string compiler_name();
+
 }  // namespace evenkeel::lab

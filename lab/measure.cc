@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
+#include "evenkeel/error.h"
 #include "evenkeel/torch.h"
 
 namespace evenkeel::lab {
@@ -47,6 +49,17 @@ Score score_in_mode(Network& network, const Split& split, std::int64_t batch_siz
 // Images at once where the result does not depend on it: activations of this many fit the caches.
 constexpr std::int64_t evaluation_batch = 100;
 
+double exact_accuracy(Network& network, const Split& split, const torch::Tensor& population) {
+  try {
+    nn::estimate_population_statistics(network, population.split(evaluation_batch));
+  } catch (const Error&) {
+    // Every layer sees the whole population, so all that can be wrong is a value that is not
+    // finite.
+    return std::numeric_limits<double>::quiet_NaN();
+  }
+  return score_in_mode(network, split, evaluation_batch).accuracy;
+}
+
 }  // namespace
 
 Score score(Network& network, const Split& split) {
@@ -61,8 +74,7 @@ BatchNormAccuracy batch_norm_accuracy(Network& network, const Split& split,
   network.eval();
   BatchNormAccuracy result;
   result.moving_average = score_in_mode(network, split, evaluation_batch).accuracy;
-  nn::estimate_population_statistics(network, population.split(evaluation_batch));
-  result.exact = score_in_mode(network, split, evaluation_batch).accuracy;
+  result.exact = exact_accuracy(network, split, population);
   nn::use_batch_statistics(network);
   result.batch = score_in_mode(network, split, batch_size).accuracy;
   return result;

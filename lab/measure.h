@@ -20,7 +20,8 @@ struct Score {
 // average).
 Score score(Network& network, const Split& split);
 
-// Accuracy of a network with BatchNorm by the statistics that normalize.
+// Accuracy of a network with BatchNorm by the statistics that normalize. `exact` is NaN if the
+// population's are not finite, as in a network that has diverged.
 struct BatchNormAccuracy {
   double moving_average = 0;  // the running statistics that training left behind
   double exact = 0;           // those of a whole population at the present parameters

@@ -65,7 +65,7 @@ const std::vector<NetworkPlan>& network_plans() {
       // Figure 1 of Ioffe & Szegedy 2015: three hidden layers of 100 sigmoid units, small random
       // weights, 60 examples a batch.
       {.name = "mlp",
-       .title = "3 hidden layers of 100 sigmoid units, initial weights N(0, 0.01^2)",
+       .title = "3 hidden layers of 100 sigmoid units, initial weights N(0, 0.01²)",
        .activation = Activation::sigmoid,
        .layers = {{.name = "hidden1", .width = 100},
                   {.name = "hidden2", .width = 100},

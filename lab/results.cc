@@ -21,12 +21,6 @@ using nlohmann::json;
 constexpr const char* format_name = "evenkeel-compare";
 constexpr int format_version = 1;
 
-#if defined(__clang__)
-constexpr const char* compiler = "Clang " __clang_version__;
-#else
-constexpr const char* compiler = "GCC " __VERSION__;
-#endif
-
 template <class T>
 json or_null(const std::optional<T>& value) {
   return value ? json(*value) : json(nullptr);
@@ -186,7 +180,7 @@ json to_json(const Results& results) {
            {{"evenkeel", version()},
             {"libtorch", TORCH_VERSION},
             {"blas", blas_name()},
-            {"compiler", compiler}}},
+            {"compiler", compiler_name()}}},
           {"machine",
            {{"cpu", machine.cpu},
             {"cores", machine.cores},

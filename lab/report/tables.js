@@ -95,8 +95,10 @@ function rankingSentences(ranked, images) {
   const worst = last(ranked);
   const right = `${asPercent(mean(best.accuracies))} of the ${asCount(images)} test images right`;
   if (ranked.length === 1) return [`${best.name} gets ${right}; no other norm has a finished run.`];
+  const lowest = ranked.slice(1).filter((norm) => mean(norm.accuracies) === mean(worst.accuracies));
   const sentences = [
-    `${best.name} does best with ${right}, ${worst.name} worst with ${asPercent(mean(worst.accuracies))}.`,
+    `${best.name} does best with ${right}, ${inWords(lowest.map((norm) => norm.name))} worst with ` +
+      `${asPercent(mean(worst.accuracies))}.`,
     gapSentence(best, worst, images),
   ];
   if (second !== worst) {
@@ -155,6 +157,7 @@ function origin(results) {
       ["Finished", asTime(json.finished)],
       ["evenkeel", versions.evenkeel],
       ["libtorch", versions.libtorch],
+      ["BLAS", versions.blas],
       ["Compiler", versions.compiler],
       ["Processor", machine.cpu],
       ["Cores", machine.cores],

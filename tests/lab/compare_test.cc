@@ -17,7 +17,7 @@ class Silent : public Observer {
  public:
   void planned(const std::vector<ArmConfig>& arms) override { planned_ = arms.size(); }
   void stepped(std::size_t, std::int64_t, double) override { ++steps_; }
-  void ended(std::size_t, const ArmResult&) override { ++ended_; }
+  void ended(std::size_t, const Results&) override { ++ended_; }
 
   std::size_t planned_ = 0;
   std::int64_t steps_ = 0;

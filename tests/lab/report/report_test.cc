@@ -142,7 +142,8 @@ TEST(Report, FollowsTheColorScheme) {
 }
 
 json with_accuracies(const std::vector<double>& accuracies) {
-  json results = synthetic_results({"mlp"}, {all_norms.begin(), all_norms.begin() + 2}, {1});
+  json results = synthetic_results(
+      {"mlp"}, {all_norms.begin(), all_norms.begin() + std::ssize(accuracies)}, {1});
   for (size_t i = 0; i < accuracies.size(); ++i) {
     results["arms"][i]["test"]["accuracy"] = accuracies[i];
   }
@@ -152,7 +153,8 @@ json with_accuracies(const std::vector<double>& accuracies) {
 TEST(Report, HeadlineTellsDifferenceFromNoise) {
   const std::vector<json> pages =
       open_pages({{.html = render_report(with_accuracies({0.10, 0.87}))},
-                  {.html = render_report(with_accuracies({0.87, 0.865}))}});
+                  {.html = render_report(with_accuracies({0.87, 0.865}))},
+                  {.html = render_report(with_accuracies({0.10, 0.87, 0.10}))}});
   const json clear = pages[0]["verdicts"][0];
   EXPECT_TRUE(contains(clear, "BatchNorm does best with 87.0% of the 10,000 test images")) << clear;
   EXPECT_TRUE(contains(clear, "no normalization worst with 10.0%")) << clear;
@@ -162,6 +164,8 @@ TEST(Report, HeadlineTellsDifferenceFromNoise) {
   const json noise = pages[1]["verdicts"][0];
   // sqrt((0.87 * 0.13 + 0.865 * 0.135) / 10000) = 0.00479; 0.005 / 0.00479 = 1.04
   EXPECT_TRUE(contains(noise, "0.5 points is 1 times its standard error: within noise")) << noise;
+  const json tie = pages[2]["verdicts"][0];
+  EXPECT_TRUE(contains(tie, "no normalization and LayerNorm worst with 10.0%")) << tie;
   EXPECT_TRUE(contains(pages[0]["banners"].dump(), "One seed only"));
 }
 
