@@ -42,7 +42,7 @@ void reduce_then_apply(const Segments& segments, const PartOf& part, const Add& 
   const std::int64_t channels = segments.c, per_channel = segments.per_channel();
   const std::int64_t elements = segments.n * channels * segments.s;
   const int threads = threads_for(channels * per_channel, elements);
-  if (per_channel == 1 || channels >= 4 * threads) {
+  if (per_channel == 1 || channels >= std::int64_t{4} * threads) {
     parallel_for(channels, threads, [&](std::int64_t c, int) {
       Part total;
       for (std::int64_t g = 0; g < per_channel; ++g) add(total, part(c, g));

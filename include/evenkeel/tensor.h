@@ -34,7 +34,7 @@ struct TensorView {
   Shape shape;
 
   constexpr TensorView() = default;
-  constexpr TensorView(T* data_, Shape shape_) : data(data_), shape(shape_) {}
+  constexpr TensorView(T* values, const Shape& of_shape) : data(values), shape(of_shape) {}
   // A mutable view is accepted wherever a const one is expected.
   constexpr operator TensorView<const T>() const requires(!std::is_const_v<T>) {
     return {data, shape};
