@@ -22,6 +22,7 @@
 
 #include "cli/progress.h"
 #include "cli/stop_signal.h"
+#include "cli/write_text.h"
 #include "evenkeel/error.h"
 #include "lab/blas.h"
 #include "lab/compare.h"
@@ -260,10 +261,11 @@ void run(const Arguments& arguments) {
   // After the data, so that bad data leaves no empty directory behind.
   lab::require_writable_directory(arguments.out);
   if (!config.jobs && !lab::blas_is_thread_safe()) {
-    fmt::print(stderr,
-               "evenkeel: arms train one at a time, as this BLAS gives wrong results to several "
-               "threads: {}; libopenblas0-openmp does not\n",
-               lab::blas_name());
+    write_text(
+        stderr,
+        fmt::format("evenkeel: arms train one at a time, as the loaded BLAS, {}, is not safe "
+                    "for several threads; libopenblas0-openmp is\n",
+                    lab::blas_name()));
   }
   lab::Results results;
   {

@@ -49,7 +49,7 @@ void print_json() {
 
 void add_info(CLI::App& app) {
   auto json = std::make_shared<bool>(false);
-  CLI::App* command = app.add_subcommand("info", "Show versions, SIMD targets and threads");
+  CLI::App* command = app.add_subcommand("info", "Show versions, SIMD targets, threads and BLAS");
   command->add_flag("--json", *json, "Print one JSON object");
   command->footer(
       "Examples:\n"

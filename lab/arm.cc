@@ -110,13 +110,6 @@ class Recorder {
   std::int64_t loss_count_ = 0;
 };
 
-// Whether the network gives numbers on the test images, with the running statistics that it has
-// and with those that its parameters call for.
-bool ended_finite(const ArmResult& result) {
-  const auto& batch_norm = result.batch_norm_test;
-  return std::isfinite(result.test->loss) && (!batch_norm || std::isfinite(batch_norm->exact));
-}
-
 void diverge(ArmResult& result, std::int64_t step) {
   result.status = Status::diverged;
   result.diverged_at_step = step;
@@ -163,10 +156,10 @@ void train_arm(Network& network, const ArmConfig& config, const Dataset& data,
   }
   recorder.record_test();
   // The last step's update is judged by no training loss.
-  if (ended_finite(result)) {
-    result.status = Status::done;
-  } else {
+  if (!std::isfinite(result.test->loss)) {
     diverge(result, result.steps);
+  } else {
+    result.status = Status::done;
   }
 }
 

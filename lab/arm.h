@@ -37,8 +37,8 @@ using OnStep = std::function<void(std::int64_t step, double loss)>;
 // without replacement from an order that depends on the seed alone; what does not fill a last batch
 // of an epoch is left out. Stops at the first loss that is not finite (diverged) and soon after
 // `stop` becomes true (interrupted); what was recorded stays. An arm whose last update leaves a
-// network that gives no finite loss has diverged as well. `result` is filled as it goes, so that it
-// holds that much even if an exception ends the training.
+// network without a finite test loss has diverged as well. `result` is filled as it goes, so that
+// it holds that much even if an exception ends the training.
 void train_arm(Network& network, const ArmConfig& config, const Dataset& data,
                const std::atomic<bool>& stop, const OnStep& on_step, ArmResult& result);
 

@@ -21,7 +21,7 @@ struct Score {
 Score score(Network& network, const Split& split);
 
 // Accuracy of a network with BatchNorm by the statistics that normalize. `exact` is NaN if the
-// population's are not finite, as in a network that has diverged.
+// population's are not finite, as those of huge activations are.
 struct BatchNormAccuracy {
   double moving_average = 0;  // the running statistics that training left behind
   double exact = 0;           // those of a whole population at the present parameters

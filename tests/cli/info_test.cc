@@ -2,6 +2,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "lab/blas.h"
+#include "lab/machine.h"
 #include "tests/cli/testing.h"
 
 namespace evenkeel::cli {
@@ -14,6 +16,8 @@ TEST(Info, FollowsTheEnvironment) {
   EXPECT_EQ(info.at("simd").at("active"), runnable.front());
   EXPECT_EQ(info.at("version"), EVENKEEL_VERSION);
   EXPECT_FALSE(info.at("libtorch").get<std::string>().empty());
+  EXPECT_EQ(info.at("blas"), lab::blas_name());
+  EXPECT_EQ(info.at("compiler"), lab::compiler_name());
 
   const Outcome forced =
       run({"info", "--json"},
@@ -24,6 +28,7 @@ TEST(Info, FollowsTheEnvironment) {
   const Outcome text = run({"info"}, {.environment = {{"EVENKEEL_SIMD", runnable.back()}}});
   EXPECT_EQ(text.code, 0);
   EXPECT_NE(text.out.find("active:   " + runnable.back()), std::string::npos) << text.out;
+  EXPECT_NE(text.out.find("\nBLAS           " + lab::blas_name() + "\n"), std::string::npos);
 }
 
 TEST(Info, RefusesATargetThatDoesNotExist) {

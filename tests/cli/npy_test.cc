@@ -49,17 +49,19 @@ TEST_F(Npy, ReadsFloat32) {
 
 TEST_F(Npy, ReadsFloat64OfEveryShape) {
   const std::vector<double> one = {1.5};
-  for (const std::string shape : {"()", "(1,)", "(1, 1)", "(1L, 1L)", "(1,1,1)"}) {
+  const std::vector<std::pair<std::string, std::vector<std::int64_t>>> shapes = {
+      {"()", {}}, {"(1,)", {1}}, {"(1, 1)", {1, 1}}, {"(1L, 1L)", {1, 1}}, {"(1,1,1)", {1, 1, 1}}};
+  for (const auto& [shape, sizes] : shapes) {
     write_file(path_, npy_bytes(npy_dictionary("<f8", shape), bytes_of(one)));
     NpyReader reader(path_);
     EXPECT_EQ(reader.header().type, NpyHeader::Type::float64);
-    EXPECT_EQ(reader.header().elements(), 1);
+    EXPECT_EQ(reader.header().shape, sizes);
     double value = 0;
     reader.read(&value, 8);
     EXPECT_EQ(value, 1.5);
   }
   write_file(path_, npy_bytes(npy_dictionary("<f8", "(0, 7)"), ""));
-  EXPECT_EQ(NpyReader(path_).header().elements(), 0);
+  EXPECT_EQ(NpyReader(path_).header().shape, (std::vector<std::int64_t>{0, 7}));
 }
 
 // Versions 2 and 3 have four bytes for the length of the header.
@@ -81,7 +83,7 @@ TEST_F(Npy, ReadsVersions2And3) {
 TEST_F(Npy, ReadsAnyPythonDictionary) {
   write_file(path_,
              npy_bytes(R"({"shape":(2,3),"fortran_order":False,"descr":"<f4"})", bytes_of(six_)));
-  EXPECT_EQ(NpyReader(path_).header().elements(), 6);
+  EXPECT_EQ(NpyReader(path_).header().shape, (std::vector<std::int64_t>{2, 3}));
 }
 
 TEST_F(Npy, RefusesWhatItCannotRead) {

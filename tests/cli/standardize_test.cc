@@ -210,8 +210,17 @@ TEST_F(StandardizeRefuses, FilesThatCannotBeRead) {
 TEST_F(StandardizeRefuses, ArraysWithoutSamplesOrFeatures) {
   write_file(in_, npy(std::vector<float>{1}, "()"));
   expect_refused(fit(), "single value");
-  write_file(in_, npy(std::vector<float>{}, "(0, 5)"));
-  expect_refused(fit(), "no samples");
+  // No file bounds the other sizes; none of them is a reason to allocate.
+  for (const std::string shape :
+       {"(0,)", "(0, 5)", "(0, 1000000000000000)", "(0, 1000000000000000, 1000000000000000)"}) {
+    write_file(in_, npy(std::vector<float>{}, shape));
+    expect_refused(fit(), "no samples");
+    expect_refused(apply(), "no samples");
+  }
+  for (const std::string shape : {"(5, 0)", "(1000000000000000, 0)"}) {
+    write_file(in_, npy(std::vector<float>{}, shape));
+    expect_refused(fit(), "its samples hold no values");
+  }
 }
 
 TEST_F(StandardizeRefuses, ValuesThatAreNotFinite) {

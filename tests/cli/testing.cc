@@ -50,6 +50,17 @@ void write_file(const fs::path& path, const std::string& content) {
   if (!out.flush()) throw std::runtime_error("cannot write " + path.string());
 }
 
+Unwritable Unwritable::full_disk() { return Unwritable(::open("/dev/full", O_WRONLY | O_CLOEXEC)); }
+
+Unwritable Unwritable::closed_pipe() {
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC) != 0) throw std::runtime_error("no pipe");
+  ::close(ends[0]);
+  return Unwritable(ends[1]);
+}
+
+Unwritable::~Unwritable() { ::close(descriptor_); }
+
 Process::Process(const std::vector<std::string>& arguments, const RunOptions& options) {
   std::vector<std::string> words;
   if (options.largest_file >= 0) {
@@ -79,12 +90,15 @@ Process::Process(const std::vector<std::string>& arguments, const RunOptions& op
                                    O_WRONLY | O_CREAT, 0644);
   posix_spawn_file_actions_addopen(&files, STDERR_FILENO, (output_ / "err").c_str(),
                                    O_WRONLY | O_CREAT, 0644);
-  // A test runner in the background may have Ctrl-C ignored; the program is not to inherit that.
+  if (options.out >= 0) posix_spawn_file_actions_adddup2(&files, options.out, STDOUT_FILENO);
+  if (options.err >= 0) posix_spawn_file_actions_adddup2(&files, options.err, STDERR_FILENO);
+  // A test runner may have Ctrl-C or SIGPIPE ignored; the program is not to inherit that.
   posix_spawnattr_t attributes;
   posix_spawnattr_init(&attributes);
   sigset_t defaults;
   sigemptyset(&defaults);
   sigaddset(&defaults, SIGINT);
+  sigaddset(&defaults, SIGPIPE);
   posix_spawnattr_setsigdefault(&attributes, &defaults);
   posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF);
   const int error =

@@ -38,8 +38,27 @@ struct Outcome {
 };
 
 struct RunOptions {
-  std::vector<std::pair<std::string, std::string>> environment;  // added
+  std::vector<std::pair<std::string, std::string>> environment = {};  // added
   std::int64_t largest_file = -1;  // limit on the size of a file, in bytes (a multiple of 512)
+  // Descriptors to print to; without them, files whose content Outcome has.
+  int out = -1;
+  int err = -1;
+};
+
+// A descriptor that cannot be written, closed at the end.
+class Unwritable {
+ public:
+  static Unwritable full_disk();    // ENOSPC
+  static Unwritable closed_pipe();  // SIGPIPE, or EPIPE where that is ignored
+  ~Unwritable();
+  Unwritable(const Unwritable&) = delete;
+  Unwritable& operator=(const Unwritable&) = delete;
+
+  operator int() const { return descriptor_; }
+
+ private:
+  explicit Unwritable(int descriptor) : descriptor_(descriptor) {}
+  int descriptor_;
 };
 
 // A program that runs, with its output in files.

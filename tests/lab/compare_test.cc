@@ -1,70 +1,24 @@
 #include "lab/compare.h"
 
+#include <dlfcn.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
+#include <algorithm>
+#include <cmath>
 #include <limits>
+#include <string>
+#include <thread>
 
+#include "lab/blas.h"
+#include "tests/lab/compare_fixture.h"
 #include "tests/lab/idx_files.h"
 
 namespace evenkeel::lab {
 namespace {
 
 using testing::HasSubstr;
-
-class Silent : public Observer {
- public:
-  void planned(const std::vector<ArmConfig>& arms) override { planned_ = arms.size(); }
-  void stepped(std::size_t, std::int64_t, double) override { ++steps_; }
-  void ended(std::size_t, const Results&) override { ++ended_; }
-
-  std::size_t planned_ = 0;
-  std::int64_t steps_ = 0;
-  std::size_t ended_ = 0;
-};
-
-class Compare : public testing::Test {
- protected:
-  static void SetUpTestSuite() {
-    const TemporaryDirectory directory;
-    write_dataset(directory.path());
-    data_ = new Dataset(load_dataset(directory.path().string()));
-  }
-  static void TearDownTestSuite() {
-    delete data_;
-    data_ = nullptr;
-  }
-
-  static CompareConfig small() {
-    CompareConfig config;
-    config.networks = {"mlp", "cnn"};
-    config.steps = 30;
-    config.batch_size = 20;
-    config.points = {.train = 6, .eval = 3, .probe = 2, .batch_norm = 2};
-    config.exact_images = 100;
-    return config;
-  }
-
-  Results run(const CompareConfig& config) { return compare(config, *data_, observer_, stop_); }
-
-  static inline Dataset* data_ = nullptr;
-  Silent observer_;
-  std::atomic<bool> stop_ = false;
-};
-
-void expect_same(const ArmResult& a, const ArmResult& b) {
-  ASSERT_EQ(a.train.size(), b.train.size());
-  for (std::size_t i = 0; i < a.train.size(); ++i) EXPECT_EQ(a.train[i].loss, b.train[i].loss);
-  ASSERT_EQ(a.eval.size(), b.eval.size());
-  for (std::size_t i = 0; i < a.eval.size(); ++i) {
-    EXPECT_EQ(a.eval[i].score.loss, b.eval[i].score.loss);
-  }
-  ASSERT_EQ(a.test.has_value(), b.test.has_value());
-  if (a.test) {
-    EXPECT_EQ(a.test->loss, b.test->loss);
-  }
-}
 
 TEST_F(Compare, TrainsEveryArmAndRecordsEverySeries) {
   const Results results = run(small());
@@ -183,6 +137,30 @@ TEST_F(Compare, ReportsDivergenceAndGoesOn) {
   EXPECT_FALSE(results.interrupted);
 }
 
+// The exact statistics of a network that diverges are not finite before its loss is, or never are.
+TEST_F(Compare, DivergenceIsNoFailureWhateverIsMeasuredAtThatStep) {
+  for (const std::int64_t steps : {1, 2, 3, 5}) {
+    CompareConfig config = small();
+    config.steps = steps;
+    config.lr = 1e25;
+    config.points = {.train = steps, .eval = steps, .probe = steps, .batch_norm = steps};
+    for (const auto& arm : run(config).arms) {
+      SCOPED_TRACE(arm.network + " " + arm.norm + ", steps: " + std::to_string(steps));
+      if (arm.status == Status::diverged) {
+        EXPECT_FALSE(arm.test.has_value());
+        EXPECT_TRUE(arm.diverged_at_step.has_value());
+        continue;
+      }
+      ASSERT_EQ(arm.status, Status::done) << arm.error.value_or("");
+      EXPECT_TRUE(std::isfinite(arm.test->loss));
+      ASSERT_EQ(arm.batch_norm_test.has_value(), arm.norm == "batch");
+      if (arm.norm == "batch") {
+        EXPECT_TRUE(std::isnan(arm.batch_norm_test->exact));
+      }
+    }
+  }
+}
+
 TEST_F(Compare, ReportsAFailedArmAndGoesOn) {
   // Too small for the cnn's two poolings, enough for the mlp.
   const TemporaryDirectory directory;
@@ -195,44 +173,23 @@ TEST_F(Compare, ReportsAFailedArmAndGoesOn) {
   EXPECT_EQ(observer_.ended_, 8U);
 }
 
-class StopAfter : public Silent {
- public:
-  StopAfter(std::atomic<bool>& stop, std::int64_t steps) : stop_(stop), limit_(steps) {}
-  void stepped(std::size_t arm, std::int64_t step, double loss) override {
-    Silent::stepped(arm, step, loss);
-    if (steps_ == limit_) stop_ = true;
-  }
+// While true, the process says of its BLAS what OpenBLAS built without threads says.
+bool pretend_serial_blas = false;
 
- private:
-  std::atomic<bool>& stop_;
-  std::int64_t limit_;
-};
-
-TEST_F(Compare, StopsAndKeepsWhatThereIs) {
+TEST_F(Compare, JobsAreOneByDefaultOnlyIfTheBlasIsSerial) {
   CompareConfig config = small();
-  config.jobs = 1;
-  StopAfter observer(stop_, 30 + 12);
-  const Results results = compare(config, *data_, observer, stop_);
-  EXPECT_TRUE(results.interrupted);
-  EXPECT_EQ(results.arms[0].status, Status::done);
-  EXPECT_EQ(results.arms[1].status, Status::interrupted);
-  EXPECT_EQ(results.arms[1].steps, 12);
-  // Points at 5 and 10, and what came after them.
-  ASSERT_EQ(results.arms[1].train.size(), 3U);
-  EXPECT_EQ(results.arms[1].train.back().step, 12);
-  EXPECT_FALSE(results.arms[1].test.has_value());
-  for (std::size_t i = 2; i < 8; ++i) EXPECT_EQ(results.arms[i].status, Status::not_started);
-}
-
-class Faulty : public Silent {
- public:
-  void ended(std::size_t, const ArmResult&) override { throw Error("the observer broke"); }
-};
-
-TEST_F(Compare, AnObserversExceptionReachesTheCaller) {
-  Faulty observer;
-  EXPECT_THAT(error_of([&] { compare(small(), *data_, observer, stop_); }),
-              HasSubstr("the observer broke"));
+  config.networks = {"mlp"};
+  config.steps = 1;
+  pretend_serial_blas = true;
+  EXPECT_EQ(default_jobs(), 1);
+  EXPECT_EQ(run(config).jobs, 1);
+  config.jobs = 2;
+  EXPECT_THAT(error_of([&] { run(config); }), HasSubstr("jobs is 2, expected 1"));
+  config.norms = {"none"};
+  EXPECT_EQ(run(config).jobs, 1) << "a single arm";
+  pretend_serial_blas = false;
+  if (!blas_is_thread_safe()) GTEST_SKIP() << "the BLAS is serial in fact";
+  EXPECT_EQ(default_jobs(), static_cast<int>(std::max(1U, std::thread::hardware_concurrency())));
 }
 
 TEST_F(Compare, EpochsCountWholeBatches) {
@@ -273,3 +230,12 @@ TEST_F(Compare, RefusesBadConfigurations) {
 
 }  // namespace
 }  // namespace evenkeel::lab
+
+// Found before OpenBLAS's own, as the program comes first; passes on to that, if it is there.
+extern "C" int openblas_get_parallel() {
+  constexpr int sequential = 0;
+  constexpr int with_threads = 1;
+  if (evenkeel::lab::pretend_serial_blas) return sequential;
+  auto* own = reinterpret_cast<int (*)()>(::dlsym(RTLD_NEXT, "openblas_get_parallel"));
+  return own ? own() : with_threads;
+}

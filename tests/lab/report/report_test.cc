@@ -301,6 +301,12 @@ TEST(Report, DrawsOddResults) {
   }
 }
 
+TEST(Report, SaysWhatTheNumbersRestOn) {
+  const json page = open(synthetic_results({"mlp"}, {"batch"}, {1}));
+  EXPECT_TRUE(contains(page["text"], "BLAS\nmade-up BLAS")) << page["text"];
+  EXPECT_TRUE(contains(page["text"], "exact statistics of 10,000 training images"));
+}
+
 TEST(Report, HostileTextIsOnlyText) {
   const std::string hostile =
       "</script><b>bold</b><!--<script>\"'&amp; <img src=x onerror=alert(1)>";
