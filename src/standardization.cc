@@ -1,11 +1,12 @@
 #include "evenkeel/standardization.h"
 
+#include <array>
+#include <charconv>
 #include <cmath>
-#include <iomanip>
 #include <istream>
-#include <limits>
 #include <ostream>
 #include <string>
+#include <system_error>
 
 #include "src/channels.h"
 #include "src/check.h"
@@ -15,6 +16,16 @@ namespace {
 
 constexpr const char* kMagic = "evenkeel-standardization";
 constexpr int kFormat = 1;
+
+// A constant feature is not divided by its standard deviation of 0.
+double scale_of(double std) { return std == 0 ? 1 : std; }
+
+// The shortest text that reads back as the same number, whatever the locale.
+std::string exactly(double value) {
+  std::array<char, 32> buffer{};
+  const auto end = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value).ptr;
+  return {buffer.data(), end};
+}
 
 }  // namespace
 
@@ -30,7 +41,7 @@ Standardization Standardization::from(const ChannelMoments& moments) {
                   "feature " + std::to_string(c) +
                       " has statistics that are not finite; remove its NaN and infinite values");
     result.std.push_back(std);
-    result.scale.push_back(std == 0 ? 1 : std);
+    result.scale.push_back(scale_of(std));
   }
   return result;
 }
@@ -64,12 +75,13 @@ template void Standardization::apply(TensorView<const float>, TensorView<float>)
 template void Standardization::apply(TensorView<const double>, TensorView<double>) const;
 
 void Standardization::save(std::ostream& out) const {
-  out << kMagic << ' ' << kFormat << '\n'
-      << "count " << count << "\nfeatures " << features() << "\nmean std scale\n"
-      << std::setprecision(std::numeric_limits<double>::max_digits10);
+  std::string text = std::string(kMagic) + " " + std::to_string(kFormat) + "\ncount " +
+                     std::to_string(count) + "\nfeatures " + std::to_string(features()) +
+                     "\nmean std scale\n";
   for (std::size_t i = 0; i < mean.size(); ++i) {
-    out << mean[i] << ' ' << std[i] << ' ' << scale[i] << '\n';
+    text += exactly(mean[i]) + " " + exactly(std[i]) + " " + exactly(scale[i]) + "\n";
   }
+  out << text;
   Check("standardization").require(out.good(), "the statistics could not be written");
 }
 
@@ -81,23 +93,31 @@ Standardization Standardization::load(std::istream& in) {
     check.require(came == word, "not a saved standardization: came '" + came + "' where '" + word +
                                     "' was expected");
   };
+  const auto number = [&](auto& value) {
+    std::string word;
+    in >> word;
+    const char* end = word.data() + word.size();
+    const auto [stop, error] = std::from_chars(word.data(), end, value);
+    check.require(error == std::errc() && stop == end,
+                  "not a saved standardization: came '" + word + "' where a number was expected");
+  };
   expect(kMagic);
   expect(std::to_string(kFormat));
   Standardization result;
-  std::int64_t features = -1;
+  std::int64_t features = 0;
   expect("count");
-  in >> result.count;
+  number(result.count);
   expect("features");
-  in >> features;
-  check.require(in.good() && features >= 0 && result.count > 0,
-                "not a saved standardization: the counts are damaged");
+  number(features);
+  check.require(features >= 0 && result.count > 0,
+                "a saved standardization with impossible counts");
   for (const char* word : {"mean", "std", "scale"}) expect(word);
   for (std::int64_t i = 0; i < features; ++i) {
     double mean = 0, std = 0, scale = 0;
-    in >> mean >> std >> scale;
-    check.require(!in.fail() && std >= 0 && scale > 0, "feature " + std::to_string(i) +
-                                                           " is missing or damaged, expected " +
-                                                           std::to_string(features) + " features");
+    for (double* value : {&mean, &std, &scale}) number(*value);
+    check.require(std::isfinite(mean) && std::isfinite(std) && std >= 0 && scale == scale_of(std),
+                  "feature " + std::to_string(i) + " is damaged: mean " + exactly(mean) + ", std " +
+                      exactly(std) + ", scale " + exactly(scale));
     result.mean.push_back(mean);
     result.std.push_back(std);
     result.scale.push_back(scale);

@@ -95,10 +95,14 @@ function rankingSentences(ranked, images) {
   const worst = last(ranked);
   const right = `${asPercent(mean(best.accuracies))} of the ${asCount(images)} test images right`;
   if (ranked.length === 1) return [`${best.name} gets ${right}; no other norm has a finished run.`];
-  const lowest = ranked.slice(1).filter((norm) => mean(norm.accuracies) === mean(worst.accuracies));
+  const lowest = inWords(ranked.slice(1)
+    .filter((norm) => mean(norm.accuracies) === mean(worst.accuracies))
+    .map((norm) => norm.name));
+  const least = asPercent(mean(worst.accuracies));
   const sentences = [
-    `${best.name} does best with ${right}, ${inWords(lowest.map((norm) => norm.name))} worst with ` +
-      `${asPercent(mean(worst.accuracies))}.`,
+    compareAccuracies(best.accuracies, worst.accuracies, images).clear
+      ? `${best.name} does best with ${right}, ${lowest} worst with ${least}.`
+      : `No norm stands out: from ${least} (${lowest}) to ${right} (${best.name}).`,
     gapSentence(best, worst, images),
   ];
   if (second !== worst) {

@@ -64,8 +64,8 @@ TEST(Standardization, RefusesWhatIsNotOne) {
   const std::string text = saved.str();
   for (const std::string& damaged :
        {std::string(), std::string("hello"), text.substr(0, text.size() - 30),
-        "evenkeel-standardization 2" + text.substr(26),
-        text.substr(0, 40) + "x" + text.substr(40)}) {
+        "evenkeel-standardization 2" + text.substr(26), text.substr(0, 40) + "x" + text.substr(40),
+        std::string("evenkeel-standardization 1\ncount 5\nfeatures 1\nmean std scale\n1 2 5\n")}) {
     std::stringstream file(damaged);
     EXPECT_THROW(Standardization::load(file), Error) << damaged.substr(0, 60);
   }
