@@ -11,16 +11,14 @@
 #include <exception>
 #include <filesystem>
 #include <fstream>
-#include <map>
 #include <memory>
-#include <numeric>
 #include <regex>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
-#include "cli/progress.h"
+#include "cli/results_table.h"
+#include "cli/run_observer.h"
 #include "cli/stop_signal.h"
 #include "cli/write_text.h"
 #include "evenkeel/error.h"
@@ -69,149 +67,7 @@ std::string defaults_of(Value value) {
   return fmt::format("{}", fmt::join(parts, ", "));
 }
 
-std::string status_of(const lab::ArmResult& arm) {
-  switch (arm.status) {
-    case lab::Status::done:
-      return fmt::format("test accuracy {:.2f}%", 100 * arm.test->accuracy);
-    case lab::Status::diverged:
-      return fmt::format("diverged at step {}", *arm.diverged_at_step);
-    case lab::Status::failed:
-      return fmt::format("failed: {}", *arm.error);
-    default:
-      return std::string(lab::name_of(arm.status));
-  }
-}
-
 fs::path report_in(const std::string& directory) { return fs::path(directory) / "report.html"; }
-
-// Shows progress, and writes the results so far after each arm, so that whatever ends the program
-// takes at most the arms that are under way.
-class RunObserver : public lab::Observer {
- public:
-  explicit RunObserver(std::string directory) : directory_(std::move(directory)) {}
-
-  void planned(const std::vector<lab::ArmConfig>& arms) override {
-    const bool several_seeds = std::any_of(
-        arms.begin(), arms.end(), [&](const auto& arm) { return arm.seed != arms.front().seed; });
-    for (const auto& arm : arms) {
-      std::string label = fmt::format("{} {:5}", arm.network, arm.norm);
-      if (several_seeds) label += fmt::format(" seed {}", arm.seed);
-      items_.push_back(&progress_.add(label, arm.training.steps, "steps"));
-      planned_steps_.push_back(arm.training.steps);
-    }
-    steps_.resize(arms.size());
-    if (arms.size() > 1) {
-      const auto total =
-          std::accumulate(planned_steps_.begin(), planned_steps_.end(), std::int64_t{0});
-      all_ = &progress_.add(fmt::format("all {} arms", arms.size()), total, "steps");
-      progress_.update(*all_, 0);
-    }
-  }
-
-  void stepped(std::size_t arm, std::int64_t step, double loss) override {
-    progress_.update(*items_[arm], step, fmt::format("loss {:.3f}", loss));
-    count(arm, step);
-  }
-
-  void ended(std::size_t arm, const lab::Results& results) override {
-    const lab::ArmResult& result = results.arms[arm];
-    // The last arm's are written by the caller; an arm that was stopped adds nothing that cannot
-    // wait for that.
-    if (results.interrupted && result.status != lab::Status::interrupted) write(results);
-    progress_.finish(*items_[arm], status_of(result));
-    // An arm that ended early has no more to do.
-    if (result.status != lab::Status::interrupted) count(arm, planned_steps_[arm]);
-    if (all_ && !results.interrupted) progress_.finish(*all_);
-  }
-
- private:
-  void count(std::size_t arm, std::int64_t step) {
-    if (!all_) return;
-    done_ += step - std::exchange(steps_[arm], step);
-    progress_.update(*all_, done_);
-  }
-
-  // What cannot be written now may still be at the end; if not, the error is reported then.
-  void write(const lab::Results& results) {
-    try {
-      lab::write_results(results, directory_);
-    } catch (const std::exception& error) {
-      progress_.print(fmt::format("The results so far are not written: {}", error.what()));
-    }
-  }
-
-  std::string directory_;
-  Progress progress_;
-  std::vector<Progress::Item*> items_;
-  std::vector<std::int64_t> planned_steps_;
-  std::vector<std::int64_t> steps_;  // counted so far, by arm
-  std::int64_t done_ = 0;            // their sum
-  Progress::Item* all_ = nullptr;    // only of several arms
-};
-
-// "88.12" or, of several, "88.12 (87.90 .. 88.40)"; "-" of none.
-std::string mean_and_range(const std::vector<double>& values, int digits) {
-  if (values.empty()) return "-";
-  double sum = 0;
-  for (const double value : values) sum += value;
-  std::string text = fmt::format("{:.{}f}", sum / static_cast<double>(values.size()), digits);
-  if (values.size() > 1) {
-    const auto [low, high] = std::minmax_element(values.begin(), values.end());
-    text += fmt::format(" ({:.{}f} .. {:.{}f})", *low, digits, *high, digits);
-  }
-  return text;
-}
-
-// All seeds of one network and norm.
-struct Row {
-  int seeds = 0;
-  std::vector<double> accuracies;  // percent
-  std::vector<double> losses;
-  std::vector<double> seconds;
-  std::map<std::string, int> statuses;
-
-  void add(const lab::ArmResult& arm) {
-    ++seeds;
-    if (arm.test) accuracies.push_back(100 * arm.test->accuracy);
-    if (!arm.train.empty()) losses.push_back(arm.train.back().loss);
-    if (arm.steps > 0) seconds.push_back(arm.seconds);
-    ++statuses[std::string(lab::name_of(arm.status))];
-  }
-
-  std::string status() const {
-    if (statuses.size() == 1) return statuses.begin()->first;
-    std::vector<std::string> parts;
-    for (const auto& [name, count] : statuses) parts.push_back(fmt::format("{} {}", count, name));
-    return fmt::format("{}", fmt::join(parts, ", "));
-  }
-};
-
-void print_table(const lab::Results& results) {
-  const std::vector<std::string> header = {"network",    "norm",    "seeds", "test accuracy %",
-                                           "train loss", "seconds", "status"};
-  std::vector<std::vector<std::string>> lines = {header};
-  for (const auto& network : results.networks) {
-    for (const auto& norm : results.norms) {
-      Row row;
-      for (const auto& arm : results.arms) {
-        if (arm.network == network && arm.norm == norm) row.add(arm);
-      }
-      lines.push_back({network, norm, fmt::to_string(row.seeds), mean_and_range(row.accuracies, 2),
-                       mean_and_range(row.losses, 3), mean_and_range(row.seconds, 1),
-                       row.status()});
-    }
-  }
-  std::vector<std::size_t> widths(header.size());
-  for (const auto& line : lines) {
-    for (std::size_t c = 0; c < line.size(); ++c) widths[c] = std::max(widths[c], line[c].size());
-  }
-  for (const auto& line : lines) {
-    std::string text;
-    for (std::size_t c = 0; c < line.size(); ++c)
-      text += fmt::format("{:{}}  ", line[c], widths[c]);
-    fmt::print("{}\n", text.substr(0, text.find_last_not_of(' ') + 1));
-  }
-}
 
 void print_paths(const std::string& directory) {
   fmt::print("\nReport:  {}\nNumbers: {} and log.csv beside it\n", report_in(directory).string(),
