@@ -1,6 +1,6 @@
 // The oracle of the tests: every operation straight from its formula, in double, scalar, with
-// two-pass statistics in long double. A different algorithm from the library's, in higher precision,
-// and nothing else: no layouts but through one index function, no checks, no speed.
+// two-pass statistics in long double. A different algorithm from the library's, in higher
+// precision, and nothing else: no layouts but through one index function, no checks, no speed.
 #pragma once
 
 #include <cstdint>
