@@ -136,6 +136,21 @@ Statistics statistics_of(const Values& group) {
   return {static_cast<double>(mean), static_cast<double>(variance / count)};
 }
 
+Values add(Values a, const Values& b) {
+  for (std::size_t i = 0; i < a.size(); ++i) a[i] += b[i];
+  return a;
+}
+
+Values relu(Values y) {
+  for (double& v : y) v = v <= 0 ? 0 : v;
+  return y;
+}
+
+Values relu_backward(Values dy, const Values& y) {
+  for (std::size_t i = 0; i < dy.size(); ++i) dy[i] = y[i] <= 0 ? 0 : dy[i];
+  return dy;
+}
+
 Normalized batch_norm(const Shape& shape, const Values& x, const Values& weight, const Values& bias,
                       double eps) {
   return normalize(channel_groups(shape), x, weight, bias, eps);
@@ -157,6 +172,21 @@ Values batch_norm_inference(const Shape& shape, const Values& x, const Values& w
 Gradients batch_norm_backward(const Shape& shape, const Values& dy, const Values& x,
                               const Values& weight, double eps) {
   return normalize_backward(channel_groups(shape), dy, x, weight, eps);
+}
+
+Gradients batch_norm_given_backward(const Shape& shape, const Values& dy, const Values& x,
+                                    const Values& weight, const Values& mean,
+                                    const Values& variance, double eps) {
+  const Groups groups = channel_groups(shape);
+  Gradients result{Values(x.size()), Values(groups.parameters), Values(groups.parameters)};
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    const std::size_t c = groups.parameter[i];
+    const double rstd = 1 / std::sqrt(variance[c] + eps);
+    result.dx[i] = dy[i] * at_or(weight, c, 1) * rstd;
+    result.dweight[c] += dy[i] * (x[i] - mean[c]) * rstd;
+    result.dbias[c] += dy[i];
+  }
+  return result;
 }
 
 Normalized layer_norm(const Shape& shape, const Values& x, const Values& weight, const Values& bias,

@@ -32,6 +32,15 @@ struct Gradients {
   Values dx, dweight, dbias;
 };
 
+// The steps around a normalization that the library fuses with it; here they are steps of their
+// own. A residual is added to y in BatchNorm and to x in LayerNorm; the gradient of a sum is added
+// to dx.
+Values add(Values a, const Values& b);
+// Positive values as they are, others 0, but NaN as it is.
+Values relu(Values y);
+// dy, but 0 where relu's result y is not positive; a NaN passes the gradient on.
+Values relu_backward(Values dy, const Values& y);
+
 // Empty weight or bias: 1 or 0.
 Normalized batch_norm(const Shape& shape, const Values& x, const Values& weight, const Values& bias,
                       double eps);
@@ -41,6 +50,10 @@ Values batch_norm_inference(const Shape& shape, const Values& x, const Values& w
 // Gradients of sum(dy * y) through the statistics of the batch.
 Gradients batch_norm_backward(const Shape& shape, const Values& dy, const Values& x,
                               const Values& weight, double eps);
+// The same with statistics that do not depend on x.
+Gradients batch_norm_given_backward(const Shape& shape, const Values& dy, const Values& x,
+                                    const Values& weight, const Values& mean,
+                                    const Values& variance, double eps);
 
 Normalized layer_norm(const Shape& shape, const Values& x, const Values& weight, const Values& bias,
                       double eps);

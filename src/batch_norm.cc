@@ -81,6 +81,17 @@ void update_running(const RunningStatistics<T>& running, RunningUpdate update,
   }
 }
 
+// Of the arguments of a training forward or an inference.
+template <class T, template <class> class Arguments>
+ForwardPass<T> forward_pass(const Arguments<T>& args, Activation activation) {
+  const std::int64_t tensors = args.residual.data ? 3 : 2;
+  return {.x = args.x.data,
+          .residual = args.residual.data,
+          .y = args.y.data,
+          .relu = activation == Activation::relu,
+          .streams = exceeds_cache(tensors * bytes_of<T>(args.x.shape))};
+}
+
 }  // namespace
 
 template <class T>
@@ -88,6 +99,7 @@ void batch_norm_forward(const BatchNormForward<T>& args, const BatchNormOptions&
   const Check check("batch_norm");
   const Shape& shape = args.x.shape;
   check.shape("x", args.x);
+  check.same_shape_or_absent("residual", args.residual, shape);
   check.same_shape("y", args.y, shape);
   check.size_or_absent("weight", args.weight, shape.c, "channels");
   check.size_or_absent("bias", args.bias, shape.c, "channels");
@@ -100,8 +112,9 @@ void batch_norm_forward(const BatchNormForward<T>& args, const BatchNormOptions&
 
   const bool updates = options.update.kind != RunningUpdate::Kind::none;
   Moments* batch = updates ? scratch<Moments, 1>(shape.c) : nullptr;
+  const auto pass = forward_pass(args, options.activation);
   with_channels<T>(shape, [&](const auto& channels) {
-    channels.normalize(args.x.data, args.y.data, [&](std::int64_t c, const Moments& m) {
+    channels.normalize(pass, [&](std::int64_t c, const Moments& m) {
       const double rstd = rstd_of(m.biased_variance(), options.eps);
       set_if_wanted(args.mean, c, m.mean);
       set_if_wanted(args.rstd, c, rstd);
@@ -116,10 +129,11 @@ void batch_norm_forward(const BatchNormForward<T>& args, const BatchNormOptions&
 }
 
 template <class T>
-void batch_norm_inference(const BatchNormInference<T>& args, double eps) {
+void batch_norm_inference(const BatchNormInference<T>& args, double eps, Activation activation) {
   const Check check("batch_norm_inference");
   const Shape& shape = args.x.shape;
   check.shape("x", args.x);
+  check.same_shape_or_absent("residual", args.residual, shape);
   check.same_shape("y", args.y, shape);
   check.size_or_absent("weight", args.weight, shape.c, "channels");
   check.size_or_absent("bias", args.bias, shape.c, "channels");
@@ -128,7 +142,7 @@ void batch_norm_inference(const BatchNormInference<T>& args, double eps) {
   check.size_or_absent("rstd", args.rstd, shape.c, "channels");
   check.eps(eps);
   with_channels<T>(shape, [&](const auto& channels) {
-    channels.affine(args.x.data, args.y.data, [&](std::int64_t c) {
+    channels.forward(forward_pass(args, activation), [&](std::int64_t c) {
       return normalizing<Stat<T>>(value_or(args.mean, c, 0), rstd_of(value_or(args.var, c, 1), eps),
                                   value_or(args.weight, c, 1), value_or(args.bias, c, 0));
     });
@@ -139,15 +153,20 @@ void batch_norm_inference(const BatchNormInference<T>& args, double eps) {
 }
 
 template <class T>
-void batch_norm_backward(const BatchNormBackward<T>& args, Statistics statistics) {
+void batch_norm_backward(const BatchNormBackward<T>& args, Statistics statistics,
+                         Activation activation) {
   const Check check("batch_norm_backward");
   const Shape& shape = args.x.shape;
+  const bool relu = activation == Activation::relu;
   check.shape("x", args.x);
   check.same_shape("dy", args.dy, shape);
   check.size_or_absent("weight", args.weight, shape.c, "channels");
   check.size("mean", args.mean, shape.c, "channels");
   check.size("rstd", args.rstd, shape.c, "channels");
+  check.size_or_absent("bias", args.bias, shape.c, "channels");
+  check.same_shape_or_absent("residual", args.residual, shape);
   check.same_shape_or_absent("dx", args.dx, shape);
+  check.same_shape_or_absent("dresidual", args.dresidual, shape);
   check.size_or_absent("dweight", args.dweight, shape.c, "channels");
   check.size_or_absent("dbias", args.dbias, shape.c, "channels");
   if (shape.size() == 0) {
@@ -159,30 +178,47 @@ void batch_norm_backward(const BatchNormBackward<T>& args, Statistics statistics
   if (through_statistics) require_several_values(check, shape.per_channel());
 
   const auto count = static_cast<double>(shape.per_channel());
-  const auto center = [&](std::int64_t c) { return args.mean[static_cast<std::size_t>(c)]; };
-  const auto dy_scale = [&](std::int64_t c) {
-    return value_or(args.weight, c, 1) * value_or<Stat<T>>(args.rstd, c, 1);
+  const auto rstd_at = [&](std::int64_t c) { return value_or(args.rstd, c, 1); };
+  const auto dy_scale = [&](std::int64_t c) { return value_or(args.weight, c, 1) * rstd_at(c); };
+  const auto affine = [&](std::int64_t c) {
+    return normalizing<Stat<T>>(value_or(args.mean, c, 0), rstd_at(c), value_or(args.weight, c, 1),
+                                value_or(args.bias, c, 0));
   };
+  // dx = dy_scale * (dy - mean(dy) - x^ * mean(dy*x^)), as coefficients of dy and x - center.
+  const auto gradient = [&](std::int64_t c, const GradientSums& sums) {
+    const double dy_x_hat = sums.dy_x * rstd_at(c);
+    set_if_wanted(args.dweight, c, dy_x_hat);
+    set_if_wanted(args.dbias, c, sums.dy);
+    const double flow = -dy_scale(c) / count;
+    return GradientAffine<Stat<T>>{static_cast<Stat<T>>(dy_scale(c)),
+                                   static_cast<Stat<T>>(flow * rstd_at(c) * dy_x_hat),
+                                   static_cast<Stat<T>>(flow * sums.dy)};
+  };
+  const std::int64_t tensors =
+      3 + (relu && args.residual.data ? 1 : 0) + (args.dresidual.data ? 1 : 0);
+  const bool streams = exceeds_cache(tensors * bytes_of<T>(shape));
+  const bool wants_x = through_statistics || relu || args.dresidual.data || !args.dweight.empty() ||
+                       !args.dbias.empty();
   with_channels<T>(shape, [&](const auto& channels) {
-    // dx = dy_scale * (dy - mean(dy) - x^ * mean(dy*x^)), as coefficients of dy and x - center.
-    const auto gradient = [&](std::int64_t c, const GradientSums& sums) {
-      const double rstd = value_or<Stat<T>>(args.rstd, c, 1);
-      const double dy_x_hat = sums.dy_x * rstd;
-      set_if_wanted(args.dweight, c, dy_x_hat);
-      set_if_wanted(args.dbias, c, sums.dy);
-      return GradientAffine<Stat<T>>{center(c), static_cast<Stat<T>>(dy_scale(c)),
-                                     static_cast<Stat<T>>(-dy_scale(c) * rstd * dy_x_hat / count),
-                                     static_cast<Stat<T>>(-dy_scale(c) * sums.dy / count)};
-    };
-    const bool wants_sums = through_statistics || !args.dweight.empty() || !args.dbias.empty();
-    if (wants_sums) {
-      T* dx = through_statistics ? args.dx.data : nullptr;
-      channels.gradients(args.dy.data, args.x.data, dx, center, gradient);
-    }
-    if (!through_statistics && args.dx.data) {
-      channels.affine(args.dy.data, args.dx.data, [&](std::int64_t c) {
-        return Affine<Stat<T>>{0, static_cast<Stat<T>>(dy_scale(c)), 0};
-      });
+    if (wants_x) {
+      channels.gradients({.dy = args.dy.data,
+                          .x = args.x.data,
+                          .residual = relu ? args.residual.data : nullptr,
+                          .dx = args.dx.data,
+                          .dresidual = args.dresidual.data,
+                          .relu = relu,
+                          .through_statistics = through_statistics,
+                          .streams = streams},
+                         affine, gradient);
+    } else if (args.dx.data) {  // dx = dy_scale * dy
+      channels.forward({.x = args.dy.data,
+                        .residual = nullptr,
+                        .y = args.dx.data,
+                        .relu = false,
+                        .streams = streams},
+                       [&](std::int64_t c) {
+                         return Affine<Stat<T>>{0, static_cast<Stat<T>>(dy_scale(c)), 0};
+                       });
     }
   });
 }
@@ -216,14 +252,16 @@ void batch_norm_identity_init(const ChannelMoments& batch, double eps, std::span
 
 #define EVENKEEL_INSTANTIATE(T)                                                                \
   template void batch_norm_forward(const BatchNormForward<T>&, const BatchNormOptions&);       \
-  template void batch_norm_inference(const BatchNormInference<T>&, double);                    \
-  template void batch_norm_backward(const BatchNormBackward<T>&, Statistics);                  \
+  template void batch_norm_inference(const BatchNormInference<T>&, double, Activation);        \
+  template void batch_norm_backward(const BatchNormBackward<T>&, Statistics, Activation);      \
   template void update_running_statistics(const ChannelMoments&, RunningUpdate,                \
                                           const RunningStatistics<T>&);                        \
   template void batch_norm_identity_init<T>(const ChannelMoments&, double, std::span<Stat<T>>, \
                                             std::span<Stat<T>>);
 EVENKEEL_INSTANTIATE(float)
 EVENKEEL_INSTANTIATE(double)
+EVENKEEL_INSTANTIATE(BFloat16)
+EVENKEEL_INSTANTIATE(Float16)
 #undef EVENKEEL_INSTANTIATE
 
 }  // namespace evenkeel

@@ -1,9 +1,11 @@
 // Channel passes over the columns of a matrix.
 //
-// The matrix is cut into blocks of rows and columns; each block adds up its part of every column in
-// double, the parts are merged in the order of the rows, then each block is written. Three streams
-// for a matrix larger than the cache (x twice, y once): a column cannot be read alone.
+// The matrix is cut into blocks of rows and tiles of columns. A tile whose rows fit in L2 is taken
+// through both passes at once: two streams for a forward. Otherwise all blocks are summed, the
+// parts of a channel are merged in the order of the rows, and then all blocks are written, the
+// last, which are still in cache, first: three streams, since a column cannot be read alone.
 #include <algorithm>
+#include <numeric>
 
 #include "src/channels.h"
 #include "src/kernels/kernels.h"
@@ -12,133 +14,295 @@
 namespace evenkeel {
 namespace {
 
-// Columns of a block: some tiles of the kernels.
-constexpr std::int64_t kBlockCols = 2048;
+using kernels::kMaxBlockCols;
 
-struct Blocks {
-  std::int64_t rows, cols;
-  // At least 1024 rows, so that the parts (16 bytes a column) are small beside the data.
-  std::int64_t block_rows = std::max<std::int64_t>(1024, 65536 / cols);
-  std::int64_t down = ceil_div(rows, block_rows);
-  std::int64_t across = ceil_div(cols, kBlockCols);
+// Rows of a block: the parts, 24 bytes a channel, are small beside the data.
+constexpr std::int64_t kBlockRows = 1024;
+// A tile up to this size is still in L2 when it is read again.
+constexpr std::int64_t kTileBytes = 512 * 1024;
+constexpr std::int64_t kLineBytes = 64;
 
-  std::int64_t count() const { return down * across; }
-  int threads() const { return threads_for(count(), rows * cols); }
+// A block of a tile: some rows of some whole channels.
+struct Tile {
+  std::int64_t channel, channels;  // the first channel, and how many
+  std::int64_t folds, inner;       // a channel is folds * inner columns, j = (fold, channel, inner)
+  std::int64_t offset;             // in memory
+  kernels::Block block;
 
-  // Calls f(row, n_rows, col, n_cols, down) for a block: its place, and its place among the blocks
-  // of its columns.
-  template <class F>
-  void visit(std::int64_t block, const F& f) const {
-    const std::int64_t row = block / across * block_rows, col = block % across * kBlockCols;
-    f(row, std::min(block_rows, rows - row), col, std::min(kBlockCols, cols - col), block / across);
+  double values_per_channel() const { return static_cast<double>(block.rows * folds * inner); }
+};
+
+// How a matrix is cut.
+struct Tiling {
+  std::int64_t rows, channels, inner;
+  // Narrow matrices are folded: with this many rows taken as one, a row fills whole vectors.
+  std::int64_t folds = 1;
+  std::int64_t tile_channels;
+  bool both_passes_by_tile;
+
+  Tiling(std::int64_t n_rows, std::int64_t n_channels, std::int64_t n_inner, std::int64_t bytes,
+         int passes)
+      : rows(n_rows), channels(n_channels), inner(n_inner) {
+    // Channels whose columns make whole lines.
+    const std::int64_t line = kLineBytes / bytes, unit = std::lcm(line, inner) / inner;
+    const std::int64_t fitting =
+        std::min(kTileBytes / (rows * inner * bytes), kMaxBlockCols / inner);
+    // Of a tile narrower than two lines, memory would be read in pieces too short.
+    both_passes_by_tile = passes == 2 && (inner > 1 || fitting >= 2 * line);
+    if (both_passes_by_tile) {
+      const std::int64_t whole_lines = fitting >= unit ? fitting / unit * unit : fitting;
+      tile_channels = std::clamp<std::int64_t>(whole_lines, 1, channels);
+    } else {
+      if (inner == 1) folds = best_folds(line);
+      rows /= folds;
+      tile_channels = std::min(channels, kMaxBlockCols / inner);
+    }
   }
-  template <class F>
-  void for_each(const F& f) const {
-    parallel_for(count(), threads(), [&](std::int64_t block, int) { visit(block, f); });
+
+  std::int64_t cols() const { return folds * channels * inner; }
+  std::int64_t blocks() const { return ceil_div(rows, kBlockRows); }
+  std::int64_t tiles() const { return ceil_div(channels, tile_channels); }
+  int threads(std::int64_t tasks) const { return threads_for(tasks, rows * cols()); }
+
+  Tile tile(std::int64_t block, std::int64_t index) const {
+    const std::int64_t row = block * kBlockRows, channel = index * tile_channels;
+    const std::int64_t width = std::min(tile_channels, channels - channel);
+    return {channel,
+            width,
+            folds,
+            inner,
+            row * cols() + channel * inner,
+            {std::min(kBlockRows, rows - row), folds * width * inner, cols()}};
+  }
+
+ private:
+  // The most that leave kMaxBlockCols columns or fewer, if possible of whole lines.
+  std::int64_t best_folds(std::int64_t line) const {
+    std::int64_t best = 1;
+    for (std::int64_t k = kMaxBlockCols / channels; k > 1; --k) {
+      if (rows % k != 0) continue;
+      if (k * channels % line == 0) return k;
+      best = std::max(best, k);
+    }
+    return best;
   }
 };
 
-// Two sums a column and row of blocks: (mean, M2) or the gradient sums.
-struct Parts {
-  std::int64_t cols;
-  double* first;
-  double* second;
-
-  explicit Parts(const Blocks& blocks) : cols(blocks.cols) {
-    const std::int64_t size = blocks.down * cols;
-    first = scratch<double>(2 * size);
-    second = first + size;
-    std::fill_n(first, 2 * size, 0.0);
+// sum_tile(tile, parts) sets the parts of the tile's channels; the parts of a channel are merged
+// in order; then finish(channel, total); then apply(tile, ahead) for each tile, `ahead` being the
+// distance to the columns that the calling thread sums next, or 0.
+template <class Part, class SumTile, class Finish, class Apply>
+void reduce_then_apply(const Tiling& tiling, const SumTile& sum_tile, const Finish& finish,
+                       const Apply& apply) {
+  const std::int64_t blocks = tiling.blocks(), tiles = tiling.tiles();
+  if (tiling.both_passes_by_tile) {
+    parallel_ranges(tiles, tiling.threads(tiles), [&](std::int64_t begin, std::int64_t end, int) {
+      Part* const parts = scratch<Part, 2>(2 * tiling.tile_channels);
+      Part* const totals = parts + tiling.tile_channels;
+      for (std::int64_t index = begin; index < end; ++index) {
+        const Tile first = tiling.tile(0, index);
+        std::fill_n(totals, first.channels, Part());
+        for (std::int64_t b = 0; b < blocks; ++b) {
+          sum_tile(tiling.tile(b, index), parts);
+          for (std::int64_t c = 0; c < first.channels; ++c) totals[c].merge(parts[c]);
+        }
+        for (std::int64_t c = 0; c < first.channels; ++c) finish(first.channel + c, totals[c]);
+        const std::int64_t ahead = index + 1 < end ? first.block.cols : 0;
+        for (std::int64_t b = 0; b < blocks; ++b) apply(tiling.tile(b, index), ahead);
+      }
+    });
+    return;
   }
-};
+  const std::int64_t tasks = blocks * tiles, channels = tiling.channels;
+  Part* const parts = scratch<Part>(blocks * channels);
+  parallel_for(tasks, tiling.threads(tasks), [&](std::int64_t i, int) {
+    const Tile tile = tiling.tile(i / tiles, i % tiles);
+    sum_tile(tile, parts + i / tiles * channels + tile.channel);
+  });
+  parallel_for(channels, threads_for(channels, blocks * channels), [&](std::int64_t c, int) {
+    Part total;
+    for (std::int64_t b = 0; b < blocks; ++b) total.merge(parts[b * channels + c]);
+    finish(c, total);
+  });
+  parallel_for(tasks, tiling.threads(tasks), [&](std::int64_t i, int) {
+    const std::int64_t from_last = tasks - 1 - i;
+    apply(tiling.tile(from_last / tiles, from_last % tiles), 0);
+  });
+}
+
+// Sets the columns of each channel of a tile to its value.
+template <class P, class ValueOf>
+void spread(const Tile& tile, P* to, const ValueOf& value_of) {
+  for (std::int64_t f = 0; f < tile.folds; ++f) {
+    for (std::int64_t c = 0; c < tile.channels; ++c, to += tile.inner) {
+      std::fill_n(to, tile.inner, value_of(c));
+    }
+  }
+}
+
+// Calls add(channel, column) for the first column of each run of `inner` columns.
+template <class Add>
+void for_each_run(const Tile& tile, const Add& add) {
+  std::int64_t column = 0;
+  for (std::int64_t f = 0; f < tile.folds; ++f) {
+    for (std::int64_t c = 0; c < tile.channels; ++c, column += tile.inner) add(c, column);
+  }
+}
+
+// Four sums side by side: neither their rounding errors nor the latency of addition add up.
+double sum_of(const double* values, std::int64_t count) {
+  double sums[4] = {};
+  std::int64_t i = 0;
+  for (; i + 4 <= count; i += 4) {
+    for (int j = 0; j < 4; ++j) sums[j] += values[i + j];
+  }
+  for (; i < count; ++i) sums[0] += values[i];
+  return (sums[0] + sums[1]) + (sums[2] + sums[3]);
+}
+
+// Per-column arrays of a tile: scratch memory of the calling thread.
+template <class P, int slot>
+P* tile_columns(int arrays) {
+  return scratch<P, slot>(arrays * kMaxBlockCols);
+}
+
+template <class T>
+void sum_moments(const T* x, const Tile& tile, Moments* parts) {
+  using P = Stat<T>;
+  const auto& kernel = kernels::columns<T>();
+  P* const pilot = tile_columns<P, 2>(3);
+  P* const column_shift = pilot + kMaxBlockCols;
+  P* const shift = column_shift + kMaxBlockCols;
+  double* const sum = tile_columns<double, 5>(2);
+  double* const squares = sum + kMaxBlockCols;
+
+  kernel.pilot(x + tile.offset, tile.block, pilot);
+  // One shift for all columns of a channel: their mean, by differences as in the pilot.
+  std::fill_n(shift, tile.channels, P{0});
+  for_each_run(tile, [&](std::int64_t c, std::int64_t column) {
+    const P first = pilot[c * tile.inner];
+    for (std::int64_t i = 0; i < tile.inner; ++i) shift[c] += pilot[column + i] - first;
+  });
+  for (std::int64_t c = 0; c < tile.channels; ++c) {
+    shift[c] = pilot[c * tile.inner] + shift[c] / static_cast<P>(tile.folds * tile.inner);
+  }
+  spread(tile, column_shift, [&](std::int64_t c) { return shift[c]; });
+  kernel.sums(x + tile.offset, tile.block, column_shift, sum, squares);
+
+  struct Sums {
+    double s, t;
+  };
+  Sums* const sums = scratch<Sums, 2>(tile.channels);
+  std::fill_n(sums, tile.channels, Sums{0, 0});
+  for_each_run(tile, [&](std::int64_t c, std::int64_t column) {
+    sums[c].s += sum_of(sum + column, tile.inner);
+    sums[c].t += sum_of(squares + column, tile.inner);
+  });
+  for (std::int64_t c = 0; c < tile.channels; ++c) {
+    parts[c] = moments_of_sums(tile.values_per_channel(), static_cast<double>(shift[c]), sums[c].s,
+                               sums[c].t);
+  }
+}
+
+template <class T>
+kernels::AffineColumns<Stat<T>> spread_affine(const Tile& tile, const AffineOf<T>& affine) {
+  auto* const center = tile_columns<Stat<T>, 3>(3);
+  auto* const scale = center + kMaxBlockCols;
+  auto* const shift = scale + kMaxBlockCols;
+  const auto of = [&](std::int64_t c) { return affine(tile.channel + c); };
+  spread(tile, center, [&](std::int64_t c) { return of(c).center; });
+  spread(tile, scale, [&](std::int64_t c) { return of(c).scale; });
+  spread(tile, shift, [&](std::int64_t c) { return of(c).shift; });
+  return {center, scale, shift};
+}
+
+template <class T>
+kernels::GradientColumns<Stat<T>> spread_gradient(const Tile& tile,
+                                                  const GradientAffine<Stat<T>>* coefficients) {
+  auto* const dy_scale = tile_columns<Stat<T>, 4>(3);
+  auto* const x_scale = dy_scale + kMaxBlockCols;
+  auto* const shift = x_scale + kMaxBlockCols;
+  const auto* of = coefficients + tile.channel;
+  spread(tile, dy_scale, [&](std::int64_t c) { return of[c].dy_scale; });
+  spread(tile, x_scale, [&](std::int64_t c) { return of[c].x_scale; });
+  spread(tile, shift, [&](std::int64_t c) { return of[c].shift; });
+  return {dy_scale, x_scale, shift};
+}
+
+template <class T>
+void sum_gradients(const BackwardPass<T>& pass, const Tile& tile, const AffineOf<T>& affine,
+                   GradientSums* parts) {
+  double* const dy_sum = tile_columns<double, 5>(2);
+  double* const dy_x_sum = dy_sum + kMaxBlockCols;
+  kernels::columns<T>().gradient_sums(pass.at(tile.offset), tile.block,
+                                      spread_affine<T>(tile, affine), dy_sum, dy_x_sum);
+  std::fill_n(parts, tile.channels, GradientSums());
+  for_each_run(tile, [&](std::int64_t c, std::int64_t column) {
+    parts[c].merge({sum_of(dy_sum + column, tile.inner), sum_of(dy_x_sum + column, tile.inner)});
+  });
+}
+
+template <class Pass>
+Pass moved(const Pass& pass, const Tile& tile, std::int64_t ahead) {
+  Pass here = pass.at(tile.offset);
+  here.ahead = ahead;
+  return here;
+}
 
 }  // namespace
 
 template <class T>
 void ColumnChannels<T>::moments(const T* x, VisitMoments visit) const {
+  reduce_then_apply<Moments>(
+      Tiling(rows, channels, inner, sizeof(T), 2),
+      [&](const Tile& tile, Moments* parts) { sum_moments(x, tile, parts); }, visit,
+      [](const Tile&, std::int64_t) {});
+}
+
+template <class T>
+void ColumnChannels<T>::forward(const ForwardPass<T>& pass, AffineOf<T> affine) const {
   const auto& kernel = kernels::columns<T>();
-  const Blocks blocks{rows, cols};
-  const Parts parts(blocks);
-  blocks.for_each([&](std::int64_t row, std::int64_t n, std::int64_t col, std::int64_t width,
-                      std::int64_t down) {
-    const std::int64_t to = down * cols + col;
-    kernel.add_moments(x + row * cols + col, n, width, cols, 0, parts.first + to,
-                       parts.second + to);
-  });
-  parallel_for(cols, threads_for(cols, blocks.down * cols), [&](std::int64_t c, int) {
-    Moments total;
-    for (std::int64_t b = 0; b < blocks.down; ++b) {
-      const auto n = std::min(blocks.block_rows, rows - b * blocks.block_rows);
-      total.merge({static_cast<double>(n), parts.first[b * cols + c], parts.second[b * cols + c]});
-    }
-    visit(c, total);
+  const Tiling tiling(rows, channels, inner, sizeof(T), 1);
+  const std::int64_t tiles = tiling.tiles(), tasks = tiling.blocks() * tiles;
+  parallel_for(tasks, tiling.threads(tasks), [&](std::int64_t i, int) {
+    const Tile tile = tiling.tile(i / tiles, i % tiles);
+    kernel.forward(pass.at(tile.offset), tile.block, spread_affine<T>(tile, affine));
   });
 }
 
 template <class T>
-void ColumnChannels<T>::affine(const T* x, T* y, AffineOf<T> affine) const {
+void ColumnChannels<T>::normalize(const ForwardPass<T>& pass, AffineFromMoments<T> affine) const {
   const auto& kernel = kernels::columns<T>();
-  auto* center = scratch<Stat<T>, 1>(3 * cols);
-  auto* scale = center + cols;
-  auto* shift = scale + cols;
-  for (std::int64_t c = 0; c < cols; ++c) {
-    const auto a = affine(c);
-    center[c] = a.center;
-    scale[c] = a.scale;
-    shift[c] = a.shift;
-  }
-  Blocks{rows, cols}.for_each([&](std::int64_t row, std::int64_t n, std::int64_t col,
-                                  std::int64_t width, std::int64_t /*down*/) {
-    const std::int64_t at = row * cols + col;
-    kernel.affine(x + at, y + at, n, width, cols, {center + col, scale + col, shift + col});
-  });
+  auto* const coefficients = scratch<Affine<Stat<T>>>(channels);
+  reduce_then_apply<Moments>(
+      Tiling(rows, channels, inner, sizeof(T), 2),
+      [&](const Tile& tile, Moments* parts) { sum_moments(pass.x, tile, parts); },
+      [&](std::int64_t c, const Moments& m) { coefficients[c] = affine(c, m); },
+      [&](const Tile& tile, std::int64_t ahead) {
+        const auto of = [&](std::int64_t c) { return coefficients[c]; };
+        kernel.forward(moved(pass, tile, ahead), tile.block, spread_affine<T>(tile, of));
+      });
 }
 
 template <class T>
-void ColumnChannels<T>::normalize(const T* x, T* y, AffineFromMoments<T> affine) const {
-  auto* coefficients = scratch<Affine<Stat<T>>>(cols);
-  moments(x, [&](std::int64_t c, const Moments& m) { coefficients[c] = affine(c, m); });
-  this->affine(x, y, [&](std::int64_t c) { return coefficients[c]; });
-}
-
-template <class T>
-void ColumnChannels<T>::gradients(const T* dy, const T* x, T* dx, CenterOf<T> center,
+void ColumnChannels<T>::gradients(const BackwardPass<T>& pass, AffineOf<T> affine,
                                   GradientFromSums<T> gradient) const {
   const auto& kernel = kernels::columns<T>();
-  const Blocks blocks{rows, cols};
-  const Parts parts(blocks);
-  auto* centers = scratch<Stat<T>, 1>(4 * cols);  // slot 0 holds the parts if T is double
-  auto* dy_scale = centers + cols;
-  auto* x_scale = dy_scale + cols;
-  auto* shift = x_scale + cols;
-  for (std::int64_t c = 0; c < cols; ++c) centers[c] = center(c);
-  blocks.for_each([&](std::int64_t row, std::int64_t n, std::int64_t col, std::int64_t width,
-                      std::int64_t down) {
-    const std::int64_t at = row * cols + col, to = down * cols + col;
-    kernel.add_gradient_sums(dy + at, x + at, n, width, cols, centers + col, parts.first + to,
-                             parts.second + to);
-  });
-  for (std::int64_t c = 0; c < cols; ++c) {
-    GradientSums sums;
-    for (std::int64_t b = 0; b < blocks.down; ++b) {
-      sums.dy += parts.first[b * cols + c];
-      sums.dy_x += parts.second[b * cols + c];
-    }
-    const auto g = gradient(c, sums);
-    dy_scale[c] = g.dy_scale;
-    x_scale[c] = g.x_scale;
-    shift[c] = g.shift;
-  }
-  if (!dx) return;
-  blocks.for_each([&](std::int64_t row, std::int64_t n, std::int64_t col, std::int64_t width,
-                      std::int64_t /*down*/) {
-    const std::int64_t at = row * cols + col;
-    kernel.gradient(dy + at, x + at, dx + at, n, width, cols,
-                    {centers + col, dy_scale + col, x_scale + col, shift + col});
-  });
+  auto* const coefficients = scratch<GradientAffine<Stat<T>>>(channels);
+  reduce_then_apply<GradientSums>(
+      Tiling(rows, channels, inner, sizeof(T), 2),
+      [&](const Tile& tile, GradientSums* parts) { sum_gradients(pass, tile, affine, parts); },
+      [&](std::int64_t c, const GradientSums& sums) { coefficients[c] = gradient(c, sums); },
+      [&](const Tile& tile, std::int64_t ahead) {
+        if (!pass.dx && !pass.dresidual) return;
+        kernel.backward(moved(pass, tile, ahead), tile.block, spread_affine<T>(tile, affine),
+                        spread_gradient<T>(tile, coefficients));
+      });
 }
 
 template struct ColumnChannels<float>;
 template struct ColumnChannels<double>;
+template struct ColumnChannels<BFloat16>;
+template struct ColumnChannels<Float16>;
 
 }  // namespace evenkeel

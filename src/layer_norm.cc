@@ -21,23 +21,23 @@ std::int64_t backward_rows(std::int64_t features) {
   return std::clamp<std::int64_t>(kTaskElements / features, 16, 256);
 }
 
+// The place `offset` elements on in an array that may be absent.
 template <class P>
-const P* data_or_null(std::span<const P> values) {
-  return values.empty() ? nullptr : values.data();
+P* at_or_null(P* data, std::int64_t offset) {
+  return data ? data + offset : nullptr;
 }
 
-// What each task adds to dweight or dbias: a row of `features` values a task. The rows are added in
-// double, in the order of the tasks. Does nothing if the gradient is not wanted.
+// What each task adds to dweight or dbias: a row of `features` values a task.
 template <class P, int slot>
 class Parts {
  public:
-  Parts(std::span<P> gradient, std::int64_t tasks)
-      : gradient_(gradient),
-        features_(std::ssize(gradient)),
+  // With no features nothing is kept.
+  Parts(std::int64_t features, std::int64_t tasks)
+      : features_(features),
         tasks_(tasks),
-        rows_(gradient.empty() ? nullptr : scratch<P, slot>(tasks * features_)) {}
+        rows_(features == 0 ? nullptr : scratch<P, slot>(tasks * features)) {}
 
-  // A task's row, set to 0; null if not wanted.
+  // A task's row, set to 0.
   P* start(std::int64_t task) const {
     if (!rows_) return nullptr;
     P* row = rows_ + task * features_;
@@ -45,7 +45,9 @@ class Parts {
     return row;
   }
 
-  void finish() const {
+  // The sum of the rows, in double, in the order of the tasks; nothing if it is not wanted.
+  void add_up(std::span<P> gradient) const {
+    if (gradient.empty()) return;
     // A block of columns at a time: its sums stay in L1 while the rows stream by.
     constexpr std::int64_t kBlock = 512;
     const std::int64_t blocks = ceil_div(features_, kBlock);
@@ -57,13 +59,12 @@ class Parts {
         for (std::int64_t i = 0; i < width; ++i) sum[i] += static_cast<double>(row[i]);
       }
       for (std::int64_t i = 0; i < width; ++i) {
-        gradient_[static_cast<std::size_t>(begin + i)] = static_cast<P>(sum[i]);
+        gradient[static_cast<std::size_t>(begin + i)] = static_cast<P>(sum[i]);
       }
     });
   }
 
  private:
-  std::span<P> gradient_;
   std::int64_t features_, tasks_;
   P* rows_;
 };
@@ -76,6 +77,10 @@ void layer_norm_forward(const LayerNormForward<T>& args, double eps) {
   const Shape& shape = args.x.shape;
   check.shape("x", args.x);
   const std::int64_t samples = shape.n, features = shape.c * shape.s;
+  check.same_shape_or_absent("residual", args.residual, shape);
+  check.same_shape_or_absent("sum", args.sum, shape);
+  check.require(args.sum.absent() || !args.residual.absent() || shape.size() == 0,
+                "sum is given without a residual, expected both or no sum");
   check.same_shape("y", args.y, shape);
   check.size_or_absent("weight", args.weight, features, "features");
   check.size_or_absent("bias", args.bias, features, "features");
@@ -87,13 +92,26 @@ void layer_norm_forward(const LayerNormForward<T>& args, double eps) {
   const auto& kernel = kernels::rows<T>();
   const std::int64_t task_rows = forward_rows(features);
   const std::int64_t tasks = ceil_div(samples, task_rows);
-  parallel_for(tasks, threads_for(tasks, shape.size()), [&](std::int64_t task, int) {
+  const std::int64_t tensors = 2 + (args.residual.data ? 1 : 0) + (args.sum.data ? 1 : 0);
+  const bool streams = exceeds_cache(tensors * bytes_of<T>(shape));
+  const auto run = [&](std::int64_t task) {
     const std::int64_t row = task * task_rows, at = row * features;
-    kernel.forward(args.x.data + at, args.y.data + at, std::min(task_rows, samples - row), features,
-                   data_or_null(args.weight), data_or_null(args.bias),
-                   args.mean.empty() ? nullptr : &args.mean[static_cast<std::size_t>(row)],
-                   args.rstd.empty() ? nullptr : &args.rstd[static_cast<std::size_t>(row)], eps);
-  });
+    const bool needs_room = args.residual.data && !args.sum.data;
+    kernel.forward({.x = args.x.data + at,
+                    .residual = at_or_null(args.residual.data, at),
+                    .sum = needs_room ? scratch<T, 2>(kernels::kRows * features)
+                                      : at_or_null(args.sum.data, at),
+                    .y = args.y.data + at,
+                    .weight = args.weight.data(),
+                    .bias = args.bias.data(),
+                    .mean = at_or_null(args.mean.data(), row),
+                    .rstd = at_or_null(args.rstd.data(), row),
+                    .eps = eps,
+                    .keeps_sum = !needs_room,
+                    .streams = streams},
+                   std::min(task_rows, samples - row), features);
+  };
+  parallel_for(tasks, threads_for(tasks, shape.size()), [&](std::int64_t task, int) { run(task); });
 }
 
 template <class T>
@@ -107,6 +125,7 @@ void layer_norm_backward(const LayerNormBackward<T>& args) {
   check.size_or_absent("weight", args.weight, features, "features");
   check.size("mean", args.mean, samples, "samples");
   check.size("rstd", args.rstd, samples, "samples");
+  check.same_shape_or_absent("dsum", args.dsum, shape);
   check.same_shape_or_absent("dx", args.dx, shape);
   check.size_or_absent("dweight", args.dweight, features, "features");
   check.size_or_absent("dbias", args.dbias, features, "features");
@@ -119,18 +138,26 @@ void layer_norm_backward(const LayerNormBackward<T>& args) {
   const auto& kernel = kernels::rows<T>();
   const std::int64_t task_rows = backward_rows(features);
   const std::int64_t tasks = ceil_div(samples, task_rows);
-  const Parts<P, 0> dweight(args.dweight, tasks);
-  const Parts<P, 1> dbias(args.dbias, tasks);
+  const bool parameters = !args.dweight.empty() || !args.dbias.empty();
+  const Parts<P, 0> dweight(parameters ? features : 0, tasks);
+  const Parts<P, 1> dbias(parameters ? features : 0, tasks);
+  const bool streams = exceeds_cache((args.dsum.data ? 4 : 3) * bytes_of<T>(shape));
   parallel_for(tasks, threads_for(tasks, shape.size()), [&](std::int64_t task, int) {
     const std::int64_t row = task * task_rows, at = row * features;
-    kernel.backward(args.dy.data + at, args.x.data + at, args.dx.data ? args.dx.data + at : nullptr,
-                    std::min(task_rows, samples - row), features, data_or_null(args.weight),
-                    &args.mean[static_cast<std::size_t>(row)],
-                    &args.rstd[static_cast<std::size_t>(row)], dweight.start(task),
-                    dbias.start(task));
+    kernel.backward({.dy = args.dy.data + at,
+                     .x = args.x.data + at,
+                     .dsum = at_or_null(args.dsum.data, at),
+                     .dx = at_or_null(args.dx.data, at),
+                     .weight = args.weight.data(),
+                     .mean = args.mean.data() + row,
+                     .rstd = args.rstd.data() + row,
+                     .dweight = dweight.start(task),
+                     .dbias = dbias.start(task),
+                     .streams = streams},
+                    std::min(task_rows, samples - row), features);
   });
-  dweight.finish();
-  dbias.finish();
+  dweight.add_up(args.dweight);
+  dbias.add_up(args.dbias);
 }
 
 #define EVENKEEL_INSTANTIATE(T)                                         \
@@ -138,6 +165,8 @@ void layer_norm_backward(const LayerNormBackward<T>& args) {
   template void layer_norm_backward(const LayerNormBackward<T>&);
 EVENKEEL_INSTANTIATE(float)
 EVENKEEL_INSTANTIATE(double)
+EVENKEEL_INSTANTIATE(BFloat16)
+EVENKEEL_INSTANTIATE(Float16)
 #undef EVENKEEL_INSTANTIATE
 
 }  // namespace evenkeel

@@ -11,11 +11,11 @@
 namespace evenkeel {
 namespace {
 
-// Positions of a channels-first tile: 256 bytes of each channel, so that a tile of 256 channels and
-// its buffers stay in L2.
-constexpr std::int64_t kTileCols = 64;
-// Values of a channels-last task: rows are short, a task takes many.
-constexpr std::int64_t kTaskElements = 16384;
+// Positions of a channels-first task: the rings of the kernels (6 rows of floats forward, 13
+// backward, for a window of 5) stay in L1.
+constexpr std::int64_t kTileCols = 512;
+// Values of a channels-last block, whose squares and terms stay in L1 as well.
+constexpr std::int64_t kBlockValues = 2048;
 
 void check_options(const Check& check, const LocalResponseNormOptions& options) {
   check.require(options.behind >= 0 && options.ahead >= 0,
@@ -33,46 +33,40 @@ void check_at_least(std::int64_t least, const char* name, std::int64_t value) {
                                    ", expected at least " + std::to_string(least));
 }
 
-// Calls run(tile, count, tile_stride, offset, thread) for every task of the activation.
-template <class BufferSize, class Run>
-void for_each_task(const Shape& shape, const BufferSize& buffer_size, const Run& run) {
-  // Without several positions both layouts are the same memory.
-  if (shape.layout == Layout::channels_last || shape.s == 1) {
-    const kernels::Tile tile{1, shape.c, shape.c, 1};
-    const std::int64_t rows = shape.n * shape.s;
-    const std::int64_t task_rows = std::max<std::int64_t>(1, kTaskElements / shape.c);
-    const std::int64_t tasks = ceil_div(rows, task_rows);
-    const int threads = threads_for(tasks, shape.size());
-    const auto buffers = buffer_size(tile, threads);
-    parallel_for(tasks, threads, [&](std::int64_t task, int thread) {
-      const std::int64_t row = task * task_rows;
-      run(tile, std::min(task_rows, rows - row), shape.c, row * shape.c, buffers(thread));
-    });
-    return;
-  }
-  const std::int64_t tiles = ceil_div(shape.s, kTileCols);
+// Without several positions both layouts are the same memory.
+bool channels_along(const Shape& shape) {
+  return shape.layout == Layout::channels_last || shape.s == 1;
+}
+
+// Calls run(block, offset) for every block of a channels-first activation.
+template <class T, class Run>
+void for_each_across(const Shape& shape, const Run& run) {
+  const std::int64_t tiles = ceil_div(shape.s, kTileCols), lines = ceil_div(shape.s, 16);
+  const std::int64_t cols = ceil_div(lines, tiles) * 16;  // even, and of whole lines of floats
   const std::int64_t tasks = shape.n * tiles;
-  const int threads = threads_for(tasks, shape.size());
-  const std::int64_t widest = std::min(kTileCols, shape.s);
-  const auto buffers = buffer_size(kernels::Tile{shape.c, widest, shape.s, widest}, threads);
-  parallel_for(tasks, threads, [&](std::int64_t task, int thread) {
-    const std::int64_t begin = task % tiles * kTileCols;
-    const std::int64_t cols = std::min(kTileCols, shape.s - begin);
-    run(kernels::Tile{shape.c, cols, shape.s, cols}, 1, 0, task / tiles * shape.c * shape.s + begin,
-        buffers(thread));
+  parallel_for(tasks, threads_for(tasks, shape.size()), [&](std::int64_t task, int) {
+    const std::int64_t begin = task % tiles * cols;
+    if (begin >= shape.s) return;
+    run(typename kernels::Windows<T>::Across{shape.c, std::min(cols, shape.s - begin), shape.s},
+        task / tiles * shape.c * shape.s + begin);
+  });
+}
+
+// The same for channels-last.
+template <class T, class Run>
+void for_each_along(const Shape& shape, const Run& run) {
+  const std::int64_t rows = shape.n * shape.s;
+  const std::int64_t block = std::max<std::int64_t>(1, kBlockValues / shape.c);
+  const std::int64_t tasks = ceil_div(rows, block);
+  parallel_for(tasks, threads_for(tasks, shape.size()), [&](std::int64_t task, int) {
+    const std::int64_t row = task * block;
+    run(typename kernels::Windows<T>::Along{std::min(block, rows - row), shape.c}, row * shape.c);
   });
 }
 
 kernels::Window window_of(const LocalResponseNormOptions& options, std::int64_t channels) {
   return {std::min(options.behind, channels - 1), std::min(options.ahead, channels - 1),
           options.alpha, options.beta, options.k};
-}
-
-// The calling thread's scratch, shared out to `threads` threads: size values each.
-template <class T>
-auto share_scratch(std::int64_t size, int threads) {
-  T* buffers = scratch<T>(size * threads);
-  return [buffers, size](int thread) { return buffers + thread * size; };
 }
 
 }  // namespace
@@ -124,15 +118,18 @@ void local_response_norm_forward(const LocalResponseNormForward<T>& args,
 
   const auto& kernel = kernels::windows<T>();
   const auto window = window_of(options, shape.c);
-  for_each_task(
-      shape,
-      [&](const kernels::Tile& tile, int threads) {
-        return share_scratch<T>(kernels::forward_buffer(tile, window), threads);
-      },
-      [&](const kernels::Tile& tile, std::int64_t count, std::int64_t stride, std::int64_t at,
-          T* buffer) {
-        kernel.forward(args.x.data + at, args.y.data + at, tile, count, stride, window, buffer);
-      });
+  const bool streams = exceeds_cache(2 * bytes_of<T>(shape));
+  if (channels_along(shape)) {
+    for_each_along<T>(shape, [&](const auto& block, std::int64_t at) {
+      kernel.forward_along(args.x.data + at, args.y.data + at, block, window,
+                           scratch<Stat<T>>(block.forward_buffer(window)), streams);
+    });
+  } else {
+    for_each_across<T>(shape, [&](const auto& block, std::int64_t at) {
+      kernel.forward_across(args.x.data + at, args.y.data + at, block, window,
+                            scratch<Stat<T>>(block.forward_buffer(window)), streams);
+    });
+  }
 }
 
 template <class T>
@@ -148,16 +145,18 @@ void local_response_norm_backward(const LocalResponseNormBackward<T>& args,
 
   const auto& kernel = kernels::windows<T>();
   const auto window = window_of(options, shape.c);
-  for_each_task(
-      shape,
-      [&](const kernels::Tile& tile, int threads) {
-        return share_scratch<T>(kernels::backward_buffer(tile, window), threads);
-      },
-      [&](const kernels::Tile& tile, std::int64_t count, std::int64_t stride, std::int64_t at,
-          T* buffer) {
-        kernel.backward(args.dy.data + at, args.x.data + at, args.dx.data + at, tile, count, stride,
-                        window, buffer);
-      });
+  const bool streams = exceeds_cache(3 * bytes_of<T>(shape));
+  if (channels_along(shape)) {
+    for_each_along<T>(shape, [&](const auto& block, std::int64_t at) {
+      kernel.backward_along(args.dy.data + at, args.x.data + at, args.dx.data + at, block, window,
+                            scratch<Stat<T>>(block.backward_buffer(window)), streams);
+    });
+  } else {
+    for_each_across<T>(shape, [&](const auto& block, std::int64_t at) {
+      kernel.backward_across(args.dy.data + at, args.x.data + at, args.dx.data + at, block, window,
+                             scratch<Stat<T>>(block.backward_buffer(window)), streams);
+    });
+  }
 }
 
 #define EVENKEEL_INSTANTIATE(T)                                                   \
@@ -167,6 +166,8 @@ void local_response_norm_backward(const LocalResponseNormBackward<T>& args,
                                              const LocalResponseNormOptions&);
 EVENKEEL_INSTANTIATE(float)
 EVENKEEL_INSTANTIATE(double)
+EVENKEEL_INSTANTIATE(BFloat16)
+EVENKEEL_INSTANTIATE(Float16)
 #undef EVENKEEL_INSTANTIATE
 
 }  // namespace evenkeel

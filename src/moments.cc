@@ -7,7 +7,6 @@
 
 #include "src/channels.h"
 #include "src/check.h"
-#include "src/kernels/kernels.h"
 
 namespace evenkeel {
 
@@ -33,10 +32,16 @@ double Moments::unbiased_variance() const {
 
 template <class T>
 Moments moments_of(std::span<const T> x) {
-  return kernels::runs<T>().moments(x.data(), static_cast<std::int64_t>(x.size()));
+  Moments total;
+  if (x.empty()) return total;
+  PlaneChannels<T>{1, 1, std::ssize(x)}.moments(x.data(),
+                                                [&](std::int64_t, const Moments& m) { total = m; });
+  return total;
 }
 template Moments moments_of(std::span<const float>);
 template Moments moments_of(std::span<const double>);
+template Moments moments_of(std::span<const BFloat16>);
+template Moments moments_of(std::span<const Float16>);
 
 ChannelMoments::ChannelMoments(std::int64_t channels) {
   Check("channel_moments")
@@ -64,6 +69,8 @@ void ChannelMoments::add(TensorView<const T> x) {
 }
 template void ChannelMoments::add(TensorView<const float>);
 template void ChannelMoments::add(TensorView<const double>);
+template void ChannelMoments::add(TensorView<const BFloat16>);
+template void ChannelMoments::add(TensorView<const Float16>);
 
 void ChannelMoments::merge(const ChannelMoments& other) {
   Check("channel_moments")

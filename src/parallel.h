@@ -5,9 +5,12 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <exception>
 #include <new>
 
+#include "evenkeel/tensor.h"
 #include "hwy/aligned_allocator.h"
+#include "hwy/cache_control.h"
 
 namespace evenkeel {
 
@@ -21,16 +24,47 @@ inline int threads_for(std::int64_t tasks, std::int64_t elements) {
   return static_cast<int>(std::clamp<std::int64_t>(useful, 1, omp_get_max_threads()));
 }
 
-// Calls f(task, thread) for every task in [0, tasks), on `threads` threads; thread < threads. The
+// Calls f(begin, end, thread) for consecutive ranges of tasks, one a thread; thread < threads. The
 // caller cuts work into tasks by shape alone, so that no result depends on the number of threads.
 template <class F>
-void parallel_for(std::int64_t tasks, int threads, const F& f) {
+void parallel_ranges(std::int64_t tasks, int threads, const F& f) {
+  const auto range = [&](int thread) {
+    f(tasks * thread / threads, tasks * (thread + 1) / threads, thread);
+    hwy::FlushStream();  // what was streamed past the cache becomes visible to other threads
+  };
   if (threads == 1) {
-    for (std::int64_t task = 0; task < tasks; ++task) f(task, 0);
+    range(0);
     return;
   }
-#pragma omp parallel for schedule(static) num_threads(threads)
-  for (std::int64_t task = 0; task < tasks; ++task) f(task, omp_get_thread_num());
+  std::exception_ptr failed;  // scratch memory may run out, and nothing may leave a parallel region
+#pragma omp parallel for schedule(static, 1) num_threads(threads)
+  for (int thread = 0; thread < threads; ++thread) {
+    try {
+      range(thread);
+    } catch (...) {
+#pragma omp critical(evenkeel_parallel_ranges)
+      failed = std::current_exception();
+    }
+  }
+  if (failed) std::rethrow_exception(failed);
+}
+
+// Calls f(task, thread) for every task in [0, tasks).
+template <class F>
+void parallel_for(std::int64_t tasks, int threads, const F& f) {
+  parallel_ranges(tasks, threads, [&](std::int64_t begin, std::int64_t end, int thread) {
+    for (std::int64_t task = begin; task < end; ++task) f(task, thread);
+  });
+}
+
+// Whether outputs should go past the cache: if the tensors of a pass, `bytes` in all, do not fit
+// the last level of cache, storing the usual way would read each line of the output before writing
+// it, and push the inputs out.
+bool exceeds_cache(std::int64_t bytes);
+
+template <class T>
+constexpr std::int64_t bytes_of(const Shape& shape) {
+  return shape.size() * static_cast<std::int64_t>(sizeof(T));
 }
 
 constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }

@@ -1,8 +1,9 @@
 // Channel passes over planes.
 //
-// A channel is cut into segments of about 64 K values. With enough channels for the threads, one
-// thread takes a channel through both passes while it is in cache; with few channels, threads share
-// the segments. Either way the segments of a channel are merged in order: same result.
+// A channel is cut into pieces of at most 4096 values. With enough channels for the threads, one
+// thread takes a channel through both passes while it is in cache; while it sums a piece it
+// prefetches the next piece, and while it writes a channel, the next channel. With few channels,
+// threads share the pieces. Either way the pieces of a channel are merged in order: same result.
 #include <algorithm>
 
 #include "src/channels.h"
@@ -12,140 +13,140 @@
 namespace evenkeel {
 namespace {
 
-constexpr std::int64_t kSegment = 65536;
+// Values of a piece, and of a block of accumulation: 16 KB of floats.
+constexpr std::int64_t kPiece = 4096;
 
-// A channel's n runs of s values as segments: groups of whole runs, or parts of one run.
-struct Segments {
+// The channels' runs of s values as pieces: groups of whole runs, or parts of one run.
+struct Pieces {
   std::int64_t n, c, s;
-  std::int64_t parts = std::max<std::int64_t>(1, ceil_div(s, kSegment));  // of a run
-  std::int64_t runs = std::max<std::int64_t>(1, kSegment / s);            // in a segment
+  std::int64_t parts = ceil_div(s, kPiece);                   // of a run
+  std::int64_t runs = std::max<std::int64_t>(1, kPiece / s);  // in a piece
+  std::int64_t per_channel = parts * ceil_div(n, runs);
 
-  std::int64_t per_channel() const { return parts * ceil_div(n, runs); }
-
-  // Calls f(offset, count) for each contiguous piece of a channel's segment.
-  template <class F>
-  void for_each_piece(std::int64_t channel, std::int64_t segment, const F& f) const {
-    const std::int64_t begin = segment % parts * kSegment;
-    const std::int64_t count = std::min(kSegment, s - begin);
-    const std::int64_t first = segment / parts * runs;
-    for (std::int64_t i = first; i < std::min(n, first + runs); ++i) {
-      f((i * c + channel) * s + begin, count);
-    }
+  kernels::Piece piece(std::int64_t index) const {
+    return {std::min(runs, n - index / parts * runs), std::min(kPiece, s - begin(index)), c * s};
   }
+  std::int64_t offset(std::int64_t channel, std::int64_t index) const {
+    return (index / parts * runs * c + channel) * s + begin(index);
+  }
+  // The distance from a piece to the one that is summed after it.
+  std::int64_t to_next(std::int64_t channel, std::int64_t index) const {
+    const bool last = index + 1 == per_channel;
+    return offset(channel + (last ? 1 : 0), last ? 0 : index + 1) - offset(channel, index);
+  }
+
+ private:
+  std::int64_t begin(std::int64_t index) const { return index % parts * kPiece; }  // in the run
 };
 
-// For each channel: total = sum of part(channel, segment) over its segments, in order; then
-// finish(channel, total); then apply(channel, segment) for each segment.
-template <class Part, class PartOf, class Add, class Finish, class Apply>
-void reduce_then_apply(const Segments& segments, const PartOf& part, const Add& add,
-                       const Finish& finish, const Apply& apply) {
-  const std::int64_t channels = segments.c, per_channel = segments.per_channel();
-  const std::int64_t elements = segments.n * channels * segments.s;
-  const int threads = threads_for(channels * per_channel, elements);
-  if (per_channel == 1 || channels >= std::int64_t{4} * threads) {
-    parallel_for(channels, threads, [&](std::int64_t c, int) {
-      Part total;
-      for (std::int64_t g = 0; g < per_channel; ++g) add(total, part(c, g));
-      finish(c, total);
-      for (std::int64_t g = 0; g < per_channel; ++g) apply(c, g);
+// For each channel: the parts of its pieces are merged in order, finish(channel, total), then
+// apply(channel, piece, ahead) for each piece; `ahead` is the distance to the next channel, if the
+// calling thread is to sum it next, or 0.
+template <class PartOf, class Finish, class Apply>
+void reduce_then_apply(const Pieces& pieces, const PartOf& part_of, const Finish& finish,
+                       const Apply& apply) {
+  using Part = decltype(part_of(0, 0));
+  const std::int64_t channels = pieces.c, per_channel = pieces.per_channel;
+  const std::int64_t tasks = channels * per_channel, elements = pieces.n * channels * pieces.s;
+  const int threads = threads_for(tasks, elements);
+  if (channels >= std::int64_t{4} * threads) {
+    parallel_ranges(channels, threads, [&](std::int64_t begin, std::int64_t end, int) {
+      for (std::int64_t c = begin; c < end; ++c) {
+        Part total;
+        for (std::int64_t p = 0; p < per_channel; ++p) total.merge(part_of(c, p));
+        finish(c, total);
+        const std::int64_t ahead = c + 1 < end ? pieces.s : 0;
+        for (std::int64_t p = 0; p < per_channel; ++p) apply(c, p, ahead);
+      }
     });
     return;
   }
-  Part* parts = scratch<Part>(channels * per_channel);
-  parallel_for(channels * per_channel, threads,
-               [&](std::int64_t i, int) { parts[i] = part(i / per_channel, i % per_channel); });
+  Part* parts = scratch<Part>(tasks);
+  parallel_for(tasks, threads,
+               [&](std::int64_t i, int) { parts[i] = part_of(i / per_channel, i % per_channel); });
   for (std::int64_t c = 0; c < channels; ++c) {
     Part total;
-    for (std::int64_t g = 0; g < per_channel; ++g) add(total, parts[c * per_channel + g]);
+    for (std::int64_t p = 0; p < per_channel; ++p) total.merge(parts[c * per_channel + p]);
     finish(c, total);
   }
-  parallel_for(channels * per_channel, threads,
-               [&](std::int64_t i, int) { apply(i / per_channel, i % per_channel); });
+  parallel_for(tasks, threads,
+               [&](std::int64_t i, int) { apply(i / per_channel, i % per_channel, 0); });
 }
 
-template <class T, class Finish, class Apply>
-void moments_then_apply(const PlaneChannels<T>& planes, const T* x, const Finish& finish,
-                        const Apply& apply) {
-  const auto& kernel = kernels::runs<T>();
-  const Segments segments{planes.n, planes.c, planes.s};
-  const auto part = [&](std::int64_t c, std::int64_t g) {
-    Moments m;
-    segments.for_each_piece(
-        c, g, [&](std::int64_t at, std::int64_t count) { m.merge(kernel.moments(x + at, count)); });
-    return m;
+template <class T>
+auto moments_of_pieces(const Pieces& pieces, const T* x) {
+  return [&pieces, x, &kernel = kernels::runs<T>()](std::int64_t c, std::int64_t p) {
+    return kernel.moments(x + pieces.offset(c, p), pieces.piece(p), pieces.to_next(c, p));
   };
-  const auto add = [](Moments& total, const Moments& m) { total.merge(m); };
-  reduce_then_apply<Moments>(segments, part, add, finish, apply);
+}
+
+template <class Pass>
+Pass moved(const Pass& pass, std::int64_t offset, std::int64_t ahead) {
+  Pass here = pass.at(offset);
+  here.ahead = ahead;
+  return here;
 }
 
 }  // namespace
 
 template <class T>
 void PlaneChannels<T>::moments(const T* x, VisitMoments visit) const {
-  moments_then_apply(*this, x, visit, [](std::int64_t, std::int64_t) {});
+  const Pieces pieces{n, c, s};
+  reduce_then_apply(pieces, moments_of_pieces(pieces, x), visit,
+                    [](std::int64_t, std::int64_t, std::int64_t) {});
 }
 
 template <class T>
-void PlaneChannels<T>::affine(const T* x, T* y, AffineOf<T> affine) const {
+void PlaneChannels<T>::forward(const ForwardPass<T>& pass, AffineOf<T> affine) const {
   const auto& kernel = kernels::runs<T>();
-  const Segments segments{n, c, s};
-  const std::int64_t per_channel = segments.per_channel();
-  parallel_for(c * per_channel, threads_for(c * per_channel, n * c * s), [&](std::int64_t i, int) {
-    const std::int64_t channel = i / per_channel;
-    const auto coefficients = affine(channel);
-    segments.for_each_piece(channel, i % per_channel, [&](std::int64_t at, std::int64_t count) {
-      kernel.affine(x + at, y + at, count, coefficients);
-    });
+  // In the order of memory: run by run.
+  const std::int64_t parts = ceil_div(s, kPiece), tasks = n * c * parts;
+  parallel_for(tasks, threads_for(tasks, n * c * s), [&](std::int64_t i, int) {
+    const std::int64_t run = i / parts, begin = i % parts * kPiece;
+    kernel.forward(pass.at(run * s + begin), {1, std::min(kPiece, s - begin), 0}, affine(run % c));
   });
 }
 
 template <class T>
-void PlaneChannels<T>::normalize(const T* x, T* y, AffineFromMoments<T> affine) const {
+void PlaneChannels<T>::normalize(const ForwardPass<T>& pass, AffineFromMoments<T> affine) const {
   const auto& kernel = kernels::runs<T>();
-  const Segments segments{n, c, s};
+  const Pieces pieces{n, c, s};
   auto* coefficients = scratch<Affine<Stat<T>>>(c);
-  moments_then_apply(
-      *this, x,
+  reduce_then_apply(
+      pieces, moments_of_pieces(pieces, pass.x),
       [&](std::int64_t channel, const Moments& m) { coefficients[channel] = affine(channel, m); },
-      [&](std::int64_t channel, std::int64_t segment) {
-        segments.for_each_piece(channel, segment, [&](std::int64_t at, std::int64_t count) {
-          kernel.affine(x + at, y + at, count, coefficients[channel]);
-        });
+      [&](std::int64_t channel, std::int64_t p, std::int64_t ahead) {
+        kernel.forward(moved(pass, pieces.offset(channel, p), ahead), pieces.piece(p),
+                       coefficients[channel]);
       });
 }
 
 template <class T>
-void PlaneChannels<T>::gradients(const T* dy, const T* x, T* dx, CenterOf<T> center,
+void PlaneChannels<T>::gradients(const BackwardPass<T>& pass, AffineOf<T> affine,
                                  GradientFromSums<T> gradient) const {
   const auto& kernel = kernels::runs<T>();
-  const Segments segments{n, c, s};
+  const Pieces pieces{n, c, s};
   auto* coefficients = scratch<GradientAffine<Stat<T>>>(c);
-  const auto part = [&](std::int64_t channel, std::int64_t segment) {
-    GradientSums sums;
-    segments.for_each_piece(channel, segment, [&](std::int64_t at, std::int64_t count) {
-      const auto piece = kernel.gradient_sums(dy + at, x + at, count, center(channel));
-      sums.dy += piece.dy;
-      sums.dy_x += piece.dy_x;
-    });
-    return sums;
-  };
-  const auto add = [](GradientSums& total, const GradientSums& sums) {
-    total.dy += sums.dy;
-    total.dy_x += sums.dy_x;
-  };
-  const auto finish = [&](std::int64_t channel, const GradientSums& sums) {
-    coefficients[channel] = gradient(channel, sums);
-  };
-  const auto apply = [&](std::int64_t channel, std::int64_t segment) {
-    if (!dx) return;
-    segments.for_each_piece(channel, segment, [&](std::int64_t at, std::int64_t count) {
-      kernel.gradient(dy + at, x + at, dx + at, count, coefficients[channel]);
-    });
-  };
-  reduce_then_apply<GradientSums>(segments, part, add, finish, apply);
+  reduce_then_apply(
+      pieces,
+      [&](std::int64_t channel, std::int64_t p) {
+        return kernel.gradient_sums(
+            moved(pass, pieces.offset(channel, p), pieces.to_next(channel, p)), pieces.piece(p),
+            affine(channel));
+      },
+      [&](std::int64_t channel, const GradientSums& sums) {
+        coefficients[channel] = gradient(channel, sums);
+      },
+      [&](std::int64_t channel, std::int64_t p, std::int64_t ahead) {
+        if (!pass.dx && !pass.dresidual) return;
+        kernel.backward(moved(pass, pieces.offset(channel, p), ahead), pieces.piece(p),
+                        affine(channel), coefficients[channel]);
+      });
 }
 
 template struct PlaneChannels<float>;
 template struct PlaneChannels<double>;
+template struct PlaneChannels<BFloat16>;
+template struct PlaneChannels<Float16>;
 
 }  // namespace evenkeel

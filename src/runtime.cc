@@ -3,10 +3,12 @@
 #include <omp.h>
 
 #include <cstdlib>
+#include <fstream>
 
 #include "hwy/highway.h"
 #include "src/check.h"
 #include "src/kernels/kernels.h"
+#include "src/parallel.h"
 
 namespace evenkeel {
 namespace {
@@ -64,6 +66,17 @@ void select_target_from_environment() {
 }
 
 }  // namespace kernels
+
+bool exceeds_cache(std::int64_t bytes) {
+  // What the system says of the last level that one core can fill. Not sysconf, which adds up the
+  // caches of all cores of the package: 384 MB where a core has 32.
+  static const std::int64_t last_level = [] {
+    std::int64_t kilobytes = 0;
+    std::ifstream("/sys/devices/system/cpu/cpu0/cache/index3/size") >> kilobytes;
+    return kilobytes > 0 ? kilobytes << 10 : std::int64_t{32} << 20;
+  }();
+  return bytes >= last_level;
+}
 
 std::string_view version() { return EVENKEEL_VERSION; }
 

@@ -10,6 +10,7 @@
 
 #include "src/channels.h"
 #include "src/check.h"
+#include "src/parallel.h"
 
 namespace evenkeel {
 namespace {
@@ -61,8 +62,13 @@ void Standardization::apply(TensorView<const T> x, TensorView<T> y) const {
   check.same_shape("y", y, x.shape);
   check.require(x.shape.c == features(), "x has " + std::to_string(x.shape.c) +
                                              " features, expected " + std::to_string(features()));
+  const ForwardPass<T> pass{.x = x.data,
+                            .residual = nullptr,
+                            .y = y.data,
+                            .relu = false,
+                            .streams = exceeds_cache(2 * bytes_of<T>(x.shape))};
   with_channels<T>(x.shape, [&](const auto& channels) {
-    channels.affine(x.data, y.data, [&](std::int64_t c) {
+    channels.forward(pass, [&](std::int64_t c) {
       const auto i = static_cast<std::size_t>(c);
       const auto center = static_cast<Stat<T>>(mean[i]);
       return Affine<Stat<T>>{
@@ -73,6 +79,8 @@ void Standardization::apply(TensorView<const T> x, TensorView<T> y) const {
 }
 template void Standardization::apply(TensorView<const float>, TensorView<float>) const;
 template void Standardization::apply(TensorView<const double>, TensorView<double>) const;
+template void Standardization::apply(TensorView<const BFloat16>, TensorView<BFloat16>) const;
+template void Standardization::apply(TensorView<const Float16>, TensorView<Float16>) const;
 
 void Standardization::save(std::ostream& out) const {
   std::string text = std::string(kMagic) + " " + std::to_string(kFormat) + "\ncount " +

@@ -22,6 +22,10 @@
 
 namespace evenkeel {
 
+// What follows the normalization within the same pass: y = activation(x^*weight + bias + residual).
+// Fused, it saves writing and reading a whole tensor for each of the two.
+enum class Activation : std::uint8_t { none, relu };
+
 // How a training batch moves the running statistics.
 struct RunningUpdate {
   enum class Kind : std::uint8_t { none, moving_average, cumulative };
@@ -52,6 +56,7 @@ struct RunningStatistics {
 struct BatchNormOptions {
   double eps = 1e-5;  // finite and > 0
   RunningUpdate update = RunningUpdate::none();
+  Activation activation = Activation::none;
 };
 
 // Training forward. Required: x, y. All others may be absent.
@@ -60,16 +65,18 @@ struct BatchNormForward {
   TensorView<const T> x = {};            // any N, C, S, either layout
   std::span<const Stat<T>> weight = {};  // C; absent: 1
   std::span<const Stat<T>> bias = {};    // C; absent: 0
-  TensorView<T> y = {};                  // shape of x; may be x itself
+  TensorView<const T> residual = {};     // shape of x; absent: 0
+  TensorView<T> y = {};                  // shape of x; may be x itself, or the residual
   std::span<Stat<T>> mean = {};          // C, output: mu, for the backward
   std::span<Stat<T>> rstd = {};          // C, output: rstd, for the backward
   RunningStatistics<T> running = {};     // updated as options.update says
 };
 
 // Normalizes with the statistics of the batch. Statistics and the folded coefficients are
-// computed in double; the elements in T. Throws Error before any work if a size does not fit, if
-// eps is not a finite number above 0, if C > 0 and there is exactly one value per channel, or if
-// an update is asked for without running statistics. An empty x is legal and does nothing.
+// computed in double; the elements in T, or in float if T has 16 bits. Throws Error before any work
+// if a size does not fit, if eps is not a finite number above 0, if C > 0 and there is exactly one
+// value per channel, or if an update is asked for without running statistics. An empty x is legal
+// and does nothing.
 template <class T = float>
 void batch_norm_forward(const BatchNormForward<T>& args, const BatchNormOptions& options = {});
 
@@ -81,12 +88,14 @@ struct BatchNormInference {
   std::span<const Stat<T>> bias = {};    // C; absent: 0
   std::span<const Stat<T>> mean = {};    // C: a moving average, or the exact mean of a data set
   std::span<const Stat<T>> var = {};     // C: the variance that goes with it
-  TensorView<T> y = {};                  // shape of x; may be x itself
+  TensorView<const T> residual = {};     // shape of x; absent: 0
+  TensorView<T> y = {};                  // shape of x; may be x itself, or the residual
   std::span<Stat<T>> rstd = {};  // C, optional output: 1 / sqrt(var + eps), for the backward
 };
 
 template <class T = float>
-void batch_norm_inference(const BatchNormInference<T>& args, double eps = 1e-5);
+void batch_norm_inference(const BatchNormInference<T>& args, double eps = 1e-5,
+                          Activation activation = Activation::none);
 
 // Which statistics the forward normalized with: they decide whether gradients flow through them.
 enum class Statistics : std::uint8_t {
@@ -102,17 +111,25 @@ struct BatchNormBackward {
   std::span<const Stat<T>> weight = {};  // C; absent: 1
   std::span<const Stat<T>> mean = {};    // C, as the forward gave it
   std::span<const Stat<T>> rstd = {};    // C, as the forward gave it
+  std::span<const Stat<T>> bias = {};    // C, of the forward; read only with an activation
+  TensorView<const T> residual = {};     // that of the forward; read only with an activation
   TensorView<T> dx = {};                 // shape of x; may be dy itself, not x
+  TensorView<T> dresidual = {};          // shape of x; may be dy or the residual itself
   std::span<Stat<T>> dweight = {};       // C: sum dy*x^
   std::span<Stat<T>> dbias = {};         // C: sum dy
 };
 
+// With Activation::relu, dy is first set to 0 where the forward's y was not positive: the mask is
+// computed again from x (and the residual), not stored. So give the bias and the residual that the
+// forward had. dresidual is the masked dy.
+//
 // The sums are of centred values, dy * (x - mean), accumulated in T over blocks and merged in
 // double. Because `mean` is stored in Stat<T>, x^ carries an error of up to half an ulp of the mean
 // times rstd. Throws Error as the forward does.
 template <class T = float>
 void batch_norm_backward(const BatchNormBackward<T>& args,
-                         Statistics statistics = Statistics::batch);
+                         Statistics statistics = Statistics::batch,
+                         Activation activation = Activation::none);
 
 // Moves running statistics by the moments of one batch; what batch_norm_forward does with its own.
 // Useful to normalize with given statistics while still tracking the batches. Channels with a

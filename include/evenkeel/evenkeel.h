@@ -3,6 +3,7 @@
 
 #include "evenkeel/batch_norm.h"
 #include "evenkeel/error.h"
+#include "evenkeel/float16.h"
 #include "evenkeel/layer_norm.h"
 #include "evenkeel/local_response_norm.h"
 #include "evenkeel/moments.h"

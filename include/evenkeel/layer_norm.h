@@ -4,6 +4,9 @@
 //
 //   mu = mean_i x_i      var = mean_i (x_i - mu)^2  (biased)      rstd = 1 / sqrt(var + eps)
 //   x^_i = (x_i - mu) * rstd             y_i = x^_i * weight_i + bias_i
+//
+// With a residual, it is the sum x + residual that is normalized, and that can be kept: the step
+// between two blocks of a transformer, in one pass.
 #pragma once
 
 #include <span>
@@ -19,12 +22,15 @@ struct LayerNormForward {
   TensorView<const T> x = {};
   std::span<const Stat<T>> weight = {};  // M; absent: 1
   std::span<const Stat<T>> bias = {};    // M; absent: 0
-  TensorView<T> y = {};                  // shape of x; may be x itself
+  TensorView<const T> residual = {};     // shape of x; absent: 0
+  TensorView<T> sum = {};                // output: x + residual, rounded to T; may be either itself
+  TensorView<T> y = {};                  // shape of x; may be x or the residual itself, not sum
   std::span<Stat<T>> mean = {};          // N, output: mu, for the backward
   std::span<Stat<T>> rstd = {};          // N, output: rstd, for the backward
 };
 
-// Statistics in double, elements in T. A sample's result is bitwise the same whatever else is in
+// Statistics in double, elements in T, or in float if T has 16 bits. sum is allowed only with a
+// residual. A sample's result is bitwise the same whatever else is in
 // the batch and for every number of threads. Throws Error before any work if a size does not fit
 // or eps is not a finite number above 0. An empty x is legal.
 template <class T = float>
@@ -34,16 +40,18 @@ void layer_norm_forward(const LayerNormForward<T>& args, double eps = 1e-5);
 template <class T = float>
 struct LayerNormBackward {
   TensorView<const T> dy = {};
-  TensorView<const T> x = {};            // the input of the forward
+  TensorView<const T> x = {};            // the input of the forward; its sum, if it had a residual
   std::span<const Stat<T>> weight = {};  // M; absent: 1
   std::span<const Stat<T>> mean = {};    // N, as the forward gave it
   std::span<const Stat<T>> rstd = {};    // N, as the forward gave it
-  TensorView<T> dx = {};                 // shape of x; may be dy itself, not x
+  TensorView<const T> dsum = {};         // gradient that reaches the sum by other ways; absent: 0
+  TensorView<T> dx = {};                 // shape of x; may be dy or dsum itself, not x
   std::span<Stat<T>> dweight = {};       // M: sum over samples of dy*x^
   std::span<Stat<T>> dbias = {};         // M: sum over samples of dy
 };
 
-// With g = dy * weight:  dx = rstd * (g - mean_i g - x^ * mean_i(g*x^)). Sums of a sample in T over
+// With g = dy * weight:  dx = rstd * (g - mean_i g - x^ * mean_i(g*x^)) + dsum; it is the gradient
+// of the residual as well. Sums of a sample in T over
 // blocks, merged in double; dweight and dbias likewise over blocks of samples. The stored mean's
 // rounding enters as in batch_norm_backward.
 template <class T = float>

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "evenkeel/float16.h"
+
 namespace evenkeel {
 
 enum class Layout : std::uint8_t {
@@ -43,6 +45,8 @@ struct TensorView {
   constexpr bool absent() const { return data == nullptr && shape.size() == 0; }
 };
 
+// Activations are float, double, BFloat16 or Float16 (evenkeel/float16.h).
+//
 // The type of parameters and statistics (weight, bias, mean, rstd, running statistics, and their
 // gradients) that go with activations of type T: never narrower than float.
 template <class T>

@@ -1,11 +1,14 @@
-// Kernels for one set of coefficients per column of a row-major block: channels-last, and plain
-// features.
+// Kernels for one set of coefficients per column of a row-major block.
 //
-// Rows are the outer loop, so that memory is read in order; sums of a tile of columns wait in L1.
+//   forward    y  = activation((x - center) * scale + shift + residual)
+//   backward   dx = dy_scale * dy + x_scale * (x - center) + shift
+//
+// Rows are the outer loop, so that memory is read in order; coefficients and sums wait in L1.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "src/kernels/columns.cc"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 //
+#include "src/kernels/epilogue-inl.h"
 #include "src/kernels/kernels.h"
 #include "src/kernels/simd-inl.h"
 
@@ -14,128 +17,170 @@ namespace evenkeel {
 namespace HWY_NAMESPACE {
 namespace {
 
-// Columns whose two sums, in float, take 4 KB of L1.
-inline constexpr std::int64_t kTile = 512;
-// Rows accumulated in T before they are merged in double. Moments are shifted by the block's first
-// row, a mean of 1 of 64 values: the bound on the loss of accuracy is that of block_moments.
-inline constexpr std::int64_t kBlockRows = 64;
+using kernels::AffineColumns;
+using kernels::Block;
+using kernels::GradientColumns;
+using kernels::kMaxBlockCols;
 
-// Calls body(row, rows, col, cols) for the blocks of a matrix.
-template <class Body>
-HWY_INLINE void for_each_block(std::int64_t rows, std::int64_t cols, const Body& body) {
-  for (std::int64_t row = 0; row < rows; row += kBlockRows) {
-    for (std::int64_t col = 0; col < cols; col += kTile) {
-      body(row, std::min(kBlockRows, rows - row), col, std::min(kTile, cols - col));
+// Rows accumulated in P before they are added up in double.
+inline constexpr std::int64_t kRowsInP = 64;
+// One row of so many is a pilot: the bound on the loss of accuracy is that of block_moments.
+inline constexpr std::int64_t kRowsPerPilot = 64;
+
+template <class T>
+void pilot(const T* x, Block block, Stat<T>* mean) {
+  using P = Stat<T>;
+  const hn::ScalableTag<P> d;
+  const std::int64_t rows = (block.rows + kRowsPerPilot - 1) / kRowsPerPilot;
+  const auto share = hn::Set(d, P{1} / static_cast<P>(rows));
+  for_each_vector(d, block.cols, [&](auto lanes, std::int64_t i) HWY_ATTR {
+    const auto first = lanes.load(d, x + i);
+    // Differences, so that equal values have exactly their mean.
+    auto differences = hn::Zero(d);
+    for (std::int64_t r = 1; r < rows; ++r) {
+      differences = hn::Add(differences, hn::Sub(lanes.load(d, x + r * block.stride + i), first));
+    }
+    lanes.store(rows == 1 ? first : hn::MulAdd(differences, share, first), d, mean + i);
+  });
+}
+
+// The distance from a row to the one that is read kPrefetchBytes later.
+template <class T>
+HWY_INLINE std::int64_t rows_ahead(const Block& block) {
+  const auto row_bytes = block.cols * static_cast<std::int64_t>(sizeof(T));
+  return (kPrefetchBytes / row_bytes + 1) * block.stride;
+}
+
+// Two sums per column, s and t: add(lanes, at, i, s, t) adds what column i contributes, `at` being
+// its place in memory.
+template <class T, class Add>
+HWY_INLINE void sum_columns(Block block, double* s_out, double* t_out, const Add& add) {
+  using P = Stat<T>;
+  const hn::ScalableTag<P> d;
+  HWY_ALIGN P s_sum[kMaxBlockCols];
+  HWY_ALIGN P t_sum[kMaxBlockCols];
+  std::fill_n(s_out, block.cols, 0.0);
+  std::fill_n(t_out, block.cols, 0.0);
+  for (std::int64_t begin = 0; begin < block.rows; begin += kRowsInP) {
+    std::fill_n(s_sum, block.cols, P{0});
+    std::fill_n(t_sum, block.cols, P{0});
+    const std::int64_t end = std::min(block.rows, begin + kRowsInP);
+    for (std::int64_t r = begin; r < end; ++r) {
+      for_each_vector(d, block.cols, [&](auto lanes, std::int64_t i) HWY_ATTR {
+        auto s = lanes.load(d, s_sum + i);
+        auto t = lanes.load(d, t_sum + i);
+        add(lanes, r * block.stride + i, i, s, t);
+        lanes.store(s, d, s_sum + i);
+        lanes.store(t, d, t_sum + i);
+      });
+    }
+    for (std::int64_t c = 0; c < block.cols; ++c) {
+      s_out[c] += static_cast<double>(s_sum[c]);
+      t_out[c] += static_cast<double>(t_sum[c]);
     }
   }
 }
 
 template <class T>
-void add_moments(const T* x, std::int64_t rows, std::int64_t cols, std::int64_t stride,
-                 double count, double* mean, double* m2) {
-  const hn::ScalableTag<T> d;
-  HWY_ALIGN T sum[kTile];
-  HWY_ALIGN T squares[kTile];
-  for_each_block(
-      rows, cols,
-      [&](std::int64_t row, std::int64_t n, std::int64_t col, std::int64_t width) HWY_ATTR {
-        const T* first = x + row * stride + col;
-        std::fill_n(sum, width, T{0});
-        std::fill_n(squares, width, T{0});
-        for (std::int64_t r = 1; r < n; ++r) {
-          for_each_vector(d, width, [&](auto lanes, std::int64_t i) HWY_ATTR {
-            const auto deviation =
-                hn::Sub(lanes.load(d, first + r * stride + i), lanes.load(d, first + i));
-            lanes.store(hn::Add(lanes.load(d, sum + i), deviation), d, sum + i);
-            lanes.store(hn::MulAdd(deviation, deviation, lanes.load(d, squares + i)), d,
-                        squares + i);
-          });
-        }
-        // Chan's merge, for all columns with the same two counts.
-        const double before = count + static_cast<double>(row);
-        const auto added = static_cast<double>(n);
-        const double share = added / (before + added);
-        for (std::int64_t c = 0; c < width; ++c) {
-          const double offset = static_cast<double>(sum[c]) / added;
-          const double block_m2 =
-              static_cast<double>(squares[c]) - static_cast<double>(sum[c]) * offset;
-          const double block_mean = static_cast<double>(first[c]) + offset;
-          // Nothing came before: the mean itself is no difference, and its square may overflow.
-          const double delta = before == 0 ? 0 : block_mean - mean[col + c];
-          mean[col + c] = before == 0 ? block_mean : mean[col + c] + delta * share;
-          m2[col + c] += std::max(block_m2, 0.0) + delta * delta * before * share;
-        }
+void sums(const T* x, Block block, const Stat<T>* shift, double* sum, double* squares) {
+  const hn::ScalableTag<Stat<T>> d;
+  using V = hn::Vec<decltype(d)>;
+  const std::int64_t ahead = rows_ahead<T>(block);
+  sum_columns<T>(block, sum, squares,
+                 [&](auto lanes, std::int64_t at, std::int64_t i, V& s, V& t) HWY_ATTR {
+                   prefetch_to_l2(x + at + ahead);
+                   const auto deviation = hn::Sub(lanes.load(d, x + at), lanes.load(d, shift + i));
+                   s = hn::Add(s, deviation);
+                   t = hn::MulAdd(deviation, deviation, t);
+                 });
+}
+
+template <class T>
+void forward(ForwardPass<T> pass, Block block, AffineColumns<Stat<T>> a) {
+  const hn::ScalableTag<Stat<T>> d;
+  const bool aligned = misaligned(d, pass.y) == 0 && misaligned(d, pass.y + block.stride) == 0;
+  const Output<T> y{pass.y, pass.streams && aligned};
+  with_epilogue(pass, [&](auto epilogue) HWY_ATTR {
+    for (std::int64_t r = 0; r < block.rows; ++r) {
+      for_each_vector(d, block.cols, [&](auto lanes, std::int64_t i) HWY_ATTR {
+        const std::int64_t at = r * block.stride + i;
+        prefetch(pass, at);
+        const auto deviation = hn::Sub(lanes.load(d, pass.x + at), lanes.load(d, a.center + i));
+        const auto v =
+            hn::MulAdd(deviation, lanes.load(d, a.scale + i), lanes.load(d, a.shift + i));
+        y.put(lanes, epilogue.forward(lanes, d, v, pass.residual, at), d, at);
       });
+    }
+  });
 }
 
 template <class T>
-void affine(const T* x, T* y, std::int64_t rows, std::int64_t cols, std::int64_t stride,
-            const kernels::AffineColumns<Stat<T>>& a) {
-  const hn::ScalableTag<T> d;
-  for (std::int64_t r = 0; r < rows; ++r) {
-    const T* row_x = x + r * stride;
-    T* row_y = y + r * stride;
-    for_each_vector(d, cols, [&](auto lanes, std::int64_t i) HWY_ATTR {
-      const auto deviation = hn::Sub(lanes.load(d, row_x + i), lanes.load(d, a.center + i));
-      lanes.store(hn::MulAdd(deviation, lanes.load(d, a.scale + i), lanes.load(d, a.shift + i)), d,
-                  row_y + i);
-    });
-  }
+void gradient_sums(BackwardPass<T> pass, Block block, AffineColumns<Stat<T>> a, double* dy_sum,
+                   double* dy_x_sum) {
+  const hn::ScalableTag<Stat<T>> d;
+  using V = hn::Vec<decltype(d)>;
+  const std::int64_t ahead = rows_ahead<T>(block);
+  with_epilogue(pass, [&](auto epilogue, auto) HWY_ATTR {
+    sum_columns<T>(block, dy_sum, dy_x_sum,
+                   [&](auto lanes, std::int64_t at, std::int64_t i, V& s, V& t) HWY_ATTR {
+                     prefetch_to_l2(pass.dy + at + ahead);
+                     prefetch_to_l2(pass.x + at + ahead);
+                     const auto deviation =
+                         hn::Sub(lanes.load(d, pass.x + at), lanes.load(d, a.center + i));
+                     auto dy = lanes.load(d, pass.dy + at);
+                     if constexpr (decltype(epilogue)::masks) {
+                       const auto v = hn::MulAdd(deviation, lanes.load(d, a.scale + i),
+                                                 lanes.load(d, a.shift + i));
+                       dy = epilogue.backward(lanes, d, dy, v, pass.residual, at);
+                     }
+                     s = hn::Add(s, dy);
+                     t = hn::MulAdd(dy, deviation, t);
+                   });
+  });
 }
 
 template <class T>
-void add_gradient_sums(const T* dy, const T* x, std::int64_t rows, std::int64_t cols,
-                       std::int64_t stride, const Stat<T>* center, double* dy_sum,
-                       double* dy_x_sum) {
-  const hn::ScalableTag<T> d;
-  HWY_ALIGN T sum[kTile];
-  HWY_ALIGN T sum_x[kTile];
-  for_each_block(
-      rows, cols,
-      [&](std::int64_t row, std::int64_t n, std::int64_t col, std::int64_t width) HWY_ATTR {
-        std::fill_n(sum, width, T{0});
-        std::fill_n(sum_x, width, T{0});
-        for (std::int64_t r = 0; r < n; ++r) {
-          const std::int64_t at = (row + r) * stride + col;
-          for_each_vector(d, width, [&](auto lanes, std::int64_t i) HWY_ATTR {
-            const auto g = lanes.load(d, dy + at + i);
-            const auto deviation =
-                hn::Sub(lanes.load(d, x + at + i), lanes.load(d, center + col + i));
-            lanes.store(hn::Add(lanes.load(d, sum + i), g), d, sum + i);
-            lanes.store(hn::MulAdd(g, deviation, lanes.load(d, sum_x + i)), d, sum_x + i);
-          });
+void backward(BackwardPass<T> pass, Block block, AffineColumns<Stat<T>> a,
+              GradientColumns<Stat<T>> g) {
+  const hn::ScalableTag<Stat<T>> d;
+  const auto output = [&](T* data) HWY_ATTR {
+    const bool aligned = misaligned(d, data) == 0 && misaligned(d, data + block.stride) == 0;
+    return Output<T>{data, pass.streams && aligned};
+  };
+  const Output<T> dx = output(pass.dx), dresidual = output(pass.dresidual);
+  with_epilogue(pass, [&](auto epilogue, auto statistics) HWY_ATTR {
+    for (std::int64_t r = 0; r < block.rows; ++r) {
+      for_each_vector(d, block.cols, [&](auto lanes, std::int64_t i) HWY_ATTR {
+        const std::int64_t at = r * block.stride + i;
+        prefetch(pass, at);
+        const auto deviation = hn::Sub(lanes.load(d, pass.x + at), lanes.load(d, a.center + i));
+        auto dy = lanes.load(d, pass.dy + at);
+        if constexpr (decltype(epilogue)::masks) {
+          const auto v =
+              hn::MulAdd(deviation, lanes.load(d, a.scale + i), lanes.load(d, a.shift + i));
+          dy = epilogue.backward(lanes, d, dy, v, pass.residual, at);
         }
-        for (std::int64_t c = 0; c < width; ++c) {
-          dy_sum[col + c] += static_cast<double>(sum[c]);
-          dy_x_sum[col + c] += static_cast<double>(sum_x[c]);
+        if (dresidual.data) dresidual.put(lanes, dy, d, at);
+        if (!dx.data) return;
+        const auto dy_scale = lanes.load(d, g.dy_scale + i);
+        auto v = hn::Mul(dy, dy_scale);
+        if constexpr (decltype(statistics)::value) {
+          v = hn::MulAdd(deviation, lanes.load(d, g.x_scale + i), lanes.load(d, g.shift + i));
+          v = hn::MulAdd(dy, dy_scale, v);
         }
+        dx.put(lanes, v, d, at);
       });
-}
-
-template <class T>
-void gradient(const T* dy, const T* x, T* dx, std::int64_t rows, std::int64_t cols,
-              std::int64_t stride, const kernels::GradientColumns<Stat<T>>& g) {
-  const hn::ScalableTag<T> d;
-  for (std::int64_t r = 0; r < rows; ++r) {
-    const std::int64_t at = r * stride;
-    for_each_vector(d, cols, [&](auto lanes, std::int64_t i) HWY_ATTR {
-      const auto deviation = hn::Sub(lanes.load(d, x + at + i), lanes.load(d, g.center + i));
-      const auto from_x =
-          hn::MulAdd(deviation, lanes.load(d, g.x_scale + i), lanes.load(d, g.shift + i));
-      lanes.store(hn::MulAdd(lanes.load(d, dy + at + i), lanes.load(d, g.dy_scale + i), from_x), d,
-                  dx + at + i);
-    });
-  }
+    }
+  });
 }
 
 template <class T>
 const kernels::Columns<T>* table() {
-  static constexpr kernels::Columns<T> kTable = {add_moments<T>, affine<T>, add_gradient_sums<T>,
-                                                 gradient<T>};
+  static constexpr kernels::Columns<T> kTable = {pilot<T>, sums<T>, forward<T>, gradient_sums<T>,
+                                                 backward<T>};
   return &kTable;
 }
-const kernels::Columns<float>* float_columns() { return table<float>(); }
-const kernels::Columns<double>* double_columns() { return table<double>(); }
+EVENKEEL_KERNEL_TABLES(columns, Columns)
 
 }  // namespace
 }  // namespace HWY_NAMESPACE
@@ -143,21 +188,5 @@ const kernels::Columns<double>* double_columns() { return table<double>(); }
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-namespace evenkeel::kernels {
-
-HWY_EXPORT(float_columns);
-HWY_EXPORT(double_columns);
-
-template <>
-const Columns<float>& columns<float>() {
-  select_target_from_environment();
-  return *HWY_DYNAMIC_DISPATCH(float_columns)();
-}
-template <>
-const Columns<double>& columns<double>() {
-  select_target_from_environment();
-  return *HWY_DYNAMIC_DISPATCH(double_columns)();
-}
-
-}  // namespace evenkeel::kernels
+EVENKEEL_EXPORT_KERNELS(columns, Columns)
 #endif

@@ -2,11 +2,14 @@
 //
 // Forward, two passes over a row (the second from cache): moments; then
 //   x^ = (x - center) * rstd + rest     y = x^ * weight + bias
-// where center is the mean rounded to T's precision and rest = -(mean - center) * rstd.
+// where center is the mean rounded to P and rest = -(mean - center) * rstd. With a residual the row
+// is first added up, and its sum takes the place of x.
 //
-// Backward, two passes over a row: with g = dy * weight, the sums of g and g * x^, and the row's
-// contribution to dweight and dbias; then
-//   dx = rstd * (g - mean(g) - x^ * mean(g*x^))
+// Backward, two passes over a few rows: with g = dy * weight, the sums of g and g * x^ of each, and
+// the rows' contribution to dweight and dbias, which are loaded and stored once for all; then
+//   dx = rstd * (g - mean(g) - x^ * mean(g*x^)) + dsum
+//
+// While a row is written, the next is prefetched: reading and writing overlap.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "src/kernels/rows.cc"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
@@ -22,108 +25,208 @@ namespace evenkeel {
 namespace HWY_NAMESPACE {
 namespace {
 
-template <bool has_weight, bool has_bias, class T>
-void forward_rows(const T* x, T* y, std::int64_t rows, std::int64_t cols, const Stat<T>* weight,
-                  const Stat<T>* bias, Stat<T>* mean, Stat<T>* rstd, double eps) {
-  const hn::ScalableTag<T> d;
-  for (std::int64_t r = 0; r < rows; ++r, x += cols, y += cols) {
-    const Moments m = run_moments(x, cols);
-    const double row_rstd = 1 / std::sqrt(m.biased_variance() + eps);
-    const auto row_mean = static_cast<Stat<T>>(m.mean);
-    if (mean) mean[r] = row_mean;
-    if (rstd) rstd[r] = static_cast<Stat<T>>(row_rstd);
-
-    const auto center = hn::Set(d, row_mean);
-    const auto scale = hn::Set(d, static_cast<T>(row_rstd));
-    const auto rest =
-        hn::Set(d, static_cast<T>((static_cast<double>(row_mean) - m.mean) * row_rstd));
-    for_each_vector(d, cols, [&](auto lanes, std::int64_t i) HWY_ATTR {
-      auto v = hn::MulAdd(hn::Sub(lanes.load(d, x + i), center), scale, rest);
-      if constexpr (has_weight && has_bias) {
-        v = hn::MulAdd(v, lanes.load(d, weight + i), lanes.load(d, bias + i));
-      } else if constexpr (has_weight) {
-        v = hn::Mul(v, lanes.load(d, weight + i));
-      } else if constexpr (has_bias) {
-        v = hn::Add(v, lanes.load(d, bias + i));
-      }
-      lanes.store(v, d, y + i);
-    });
-  }
-}
+using kernels::kRows;
+using kernels::RowsBackward;
+using kernels::RowsForward;
 
 template <class T>
-void forward(const T* x, T* y, std::int64_t rows, std::int64_t cols, const Stat<T>* weight,
-             const Stat<T>* bias, Stat<T>* mean, Stat<T>* rstd, double eps) {
-  const auto run = weight ? (bias ? forward_rows<true, true, T> : forward_rows<true, false, T>)
-                          : (bias ? forward_rows<false, true, T> : forward_rows<false, false, T>);
-  run(x, y, rows, cols, weight, bias, mean, rstd, eps);
+HWY_INLINE void add_rows(const T* x, const T* residual, T* sum, std::int64_t count) {
+  const hn::ScalableTag<Stat<T>> d;
+  for_each_vector(d, count, [&](auto lanes, std::int64_t i) HWY_ATTR {
+    lanes.store(hn::Add(lanes.load(d, x + i), lanes.load(d, residual + i)), d, sum + i);
+  });
 }
 
-template <bool has_weight, bool wants_dweight, bool wants_dbias, class T>
-void backward_rows(const T* dy, const T* x, T* dx, std::int64_t rows, std::int64_t cols,
-                   const Stat<T>* weight, const Stat<T>* mean, const Stat<T>* rstd,
-                   Stat<T>* dweight, Stat<T>* dbias) {
-  const hn::ScalableTag<T> d;
+// Rows up to this length are taken kRows at a time: the latency of a row's horizontal sums, square
+// root and division would otherwise be longer than its streaming.
+inline constexpr std::int64_t kShortRow = 256;
+
+// The moments of `count` short rows: shifted sums as in block_moments, with the mean as the shift.
+// The order of a row's sums does not depend on count.
+template <int count, class T>
+HWY_INLINE void short_row_moments(const T* x, std::int64_t cols, Moments* moments) {
+  using P = Stat<T>;
+  const hn::ScalableTag<P> d;
   using V = hn::Vec<decltype(d)>;
-  for (std::int64_t r = 0; r < rows; ++r, x += cols, dy += cols) {
-    const auto center = hn::Set(d, mean[r]);
-    const auto scale = hn::Set(d, rstd[r]);
-    double sum_g = 0, sum_g_x = 0;
-    for (std::int64_t begin = 0; begin < cols; begin += kBlock) {
-      T block_g = 0, block_g_x = 0;
-      sum_pairs(
-          d, std::min(kBlock, cols - begin),
-          [&](auto lanes, std::int64_t offset, V& s, V& t) HWY_ATTR {
-            const std::int64_t i = begin + offset;
-            const auto v_dy = lanes.load(d, dy + i);
-            const auto x_hat =
-                lanes.zero_rest(d, hn::Mul(hn::Sub(lanes.load(d, x + i), center), scale));
-            auto g = v_dy;
-            if constexpr (has_weight) g = hn::Mul(g, lanes.load(d, weight + i));
-            s = hn::Add(s, g);
-            t = hn::MulAdd(g, x_hat, t);
-            if constexpr (wants_dweight) {
-              lanes.store(hn::MulAdd(v_dy, x_hat, lanes.load(d, dweight + i)), d, dweight + i);
-            }
-            if constexpr (wants_dbias) {
-              lanes.store(hn::Add(v_dy, lanes.load(d, dbias + i)), d, dbias + i);
-            }
-          },
-          block_g, block_g_x);
-      sum_g += static_cast<double>(block_g);
-      sum_g_x += static_cast<double>(block_g_x);
+  V shift[count], s[count], t[count];
+  for (int r = 0; r < count; ++r) {
+    shift[r] = hn::Set(d, static_cast<P>(x[r * cols]));
+    s[r] = t[r] = hn::Zero(d);
+  }
+  for_each_vector(d, cols, [&](auto lanes, std::int64_t i) HWY_ATTR {
+    for (int r = 0; r < count; ++r) {
+      const auto difference = hn::Sub(lanes.load(d, x + r * cols + i), shift[r]);
+      s[r] = hn::Add(s[r], lanes.zero_rest(d, difference));
     }
-    if (!dx) continue;
-
-    const auto features = static_cast<double>(cols);
-    const auto mean_g = hn::Set(d, static_cast<T>(sum_g / features));
-    const auto mean_g_x = hn::Set(d, static_cast<T>(sum_g_x / features));
-    for_each_vector(d, cols, [&](auto lanes, std::int64_t i) HWY_ATTR {
-      const auto x_hat = hn::Mul(hn::Sub(lanes.load(d, x + i), center), scale);
-      auto g = lanes.load(d, dy + i);
-      if constexpr (has_weight) g = hn::Mul(g, lanes.load(d, weight + i));
-      const auto centered = hn::NegMulAdd(x_hat, mean_g_x, hn::Sub(g, mean_g));
-      lanes.store(hn::Mul(centered, scale), d, dx + i);
-    });
-    dx += cols;
+  });
+  const auto share = hn::Set(d, P{1} / static_cast<P>(cols));
+  for (int r = 0; r < count; ++r) {
+    shift[r] = hn::MulAdd(hn::SumOfLanes(d, s[r]), share, shift[r]);
+    s[r] = hn::Zero(d);
+  }
+  for_each_vector(d, cols, [&](auto lanes, std::int64_t i) HWY_ATTR {
+    for (int r = 0; r < count; ++r) {
+      const auto difference = hn::Sub(lanes.load(d, x + r * cols + i), shift[r]);
+      const auto deviation = lanes.zero_rest(d, difference);
+      s[r] = hn::Add(s[r], deviation);
+      t[r] = hn::MulAdd(deviation, deviation, t[r]);
+    }
+  });
+  for (int r = 0; r < count; ++r) {
+    const auto total = [&](V v) HWY_ATTR {
+      return static_cast<double>(hn::GetLane(hn::SumOfLanes(d, v)));
+    };
+    moments[r] =
+        moments_of_sums(static_cast<double>(cols), static_cast<double>(hn::GetLane(shift[r])),
+                        total(s[r]), total(t[r]));
   }
 }
 
-template <bool has_weight, class T>
-constexpr auto choose_backward(bool wants_dweight, bool wants_dbias) {
-  return wants_dweight ? (wants_dbias ? backward_rows<has_weight, true, true, T>
-                                      : backward_rows<has_weight, true, false, T>)
-                       : (wants_dbias ? backward_rows<has_weight, false, true, T>
-                                      : backward_rows<has_weight, false, false, T>);
+template <bool has_weight, bool has_bias, bool is_short, int count, class T>
+HWY_INLINE void forward_few(const RowsForward<T>& args, std::int64_t row, std::int64_t cols) {
+  using P = Stat<T>;
+  const hn::ScalableTag<P> d;
+  const T* x = args.x + row * cols;
+  const T* next = x + count * cols;
+  if (args.residual) {
+    T* sum = args.sum + (args.keeps_sum ? row * cols : 0);
+    add_rows(x, args.residual + row * cols, sum, count * cols);
+    x = sum;
+  }
+  Moments moments[count];
+  if constexpr (is_short) {
+    short_row_moments<count>(x, cols, moments);
+  } else {
+    static_assert(count == 1);
+    moments[0] = run_moments(x, cols);
+  }
+  double rstd[count];
+  for (int r = 0; r < count; ++r) {
+    rstd[r] = 1 / std::sqrt(moments[r].biased_variance() + args.eps);
+    if (args.mean) args.mean[row + r] = static_cast<P>(moments[r].mean);
+    if (args.rstd) args.rstd[row + r] = static_cast<P>(rstd[r]);
+  }
+  for (int r = 0; r < count; ++r, x += cols, next += cols) {
+    const double mean = moments[r].mean;
+    const auto center = static_cast<P>(mean);
+    const auto v_center = hn::Set(d, center);
+    const auto scale = hn::Set(d, static_cast<P>(rstd[r]));
+    const auto rest = hn::Set(d, static_cast<P>((static_cast<double>(center) - mean) * rstd[r]));
+    const Output<T> y{args.y + (row + r) * cols, args.streams};
+    for_each_vector_aligned(d, y.data, cols, [&](auto lanes, std::int64_t i) HWY_ATTR {
+      prefetch_to_l2(next + i);
+      auto v = hn::MulAdd(hn::Sub(lanes.load(d, x + i), v_center), scale, rest);
+      if constexpr (has_weight && has_bias) {
+        v = hn::MulAdd(v, lanes.load(d, args.weight + i), lanes.load(d, args.bias + i));
+      } else if constexpr (has_weight) {
+        v = hn::Mul(v, lanes.load(d, args.weight + i));
+      } else if constexpr (has_bias) {
+        v = hn::Add(v, lanes.load(d, args.bias + i));
+      }
+      y.put(lanes, v, d, i);
+    });
+  }
 }
 
 template <class T>
-void backward(const T* dy, const T* x, T* dx, std::int64_t rows, std::int64_t cols,
-              const Stat<T>* weight, const Stat<T>* mean, const Stat<T>* rstd, Stat<T>* dweight,
-              Stat<T>* dbias) {
-  const auto run = weight ? choose_backward<true, T>(dweight != nullptr, dbias != nullptr)
-                          : choose_backward<false, T>(dweight != nullptr, dbias != nullptr);
-  run(dy, x, dx, rows, cols, weight, mean, rstd, dweight, dbias);
+void forward(RowsForward<T> args, std::int64_t rows, std::int64_t cols) {
+  with_flag(args.weight != nullptr, [&](auto weight) HWY_ATTR {
+    with_flag(args.bias != nullptr, [&](auto bias) HWY_ATTR {
+      constexpr bool w = decltype(weight)::value, b = decltype(bias)::value;
+      std::int64_t r = 0;
+      if (cols <= kShortRow) {
+        for (; r + kRows <= rows; r += kRows) forward_few<w, b, true, kRows>(args, r, cols);
+        for (; r < rows; ++r) forward_few<w, b, true, 1>(args, r, cols);
+      }
+      for (; r < rows; ++r) forward_few<w, b, false, 1>(args, r, cols);
+    });
+  });
+}
+
+// `count` rows, a constant. The order of a row's sums does not depend on it.
+template <bool has_weight, bool wants_parameters, bool has_dsum, int count, class T>
+HWY_INLINE void backward_few(const RowsBackward<T>& args, std::int64_t row, std::int64_t cols) {
+  using P = Stat<T>;
+  const hn::ScalableTag<P> d;
+  using V = hn::Vec<decltype(d)>;
+  const std::int64_t at = row * cols;
+  const T* x = args.x + at;
+  const T* dy = args.dy + at;
+  V center[count], scale[count];
+  for (int r = 0; r < count; ++r) {
+    center[r] = hn::Set(d, args.mean[row + r]);
+    scale[r] = hn::Set(d, args.rstd[row + r]);
+  }
+
+  double sum_g[count] = {}, sum_g_x[count] = {};
+  for (std::int64_t begin = 0; begin < cols; begin += kBlock) {
+    V s[count], t[count];
+    for (int r = 0; r < count; ++r) s[r] = t[r] = hn::Zero(d);
+    for_each_vector(
+        d, begin, std::min(begin + kBlock, cols), [&](auto lanes, std::int64_t i) HWY_ATTR {
+          auto dweight = hn::Zero(d), dbias = dweight;
+          for (int r = 0; r < count; ++r) {
+            prefetch_to_l2(dy + (r + count) * cols + i);
+            prefetch_to_l2(x + (r + count) * cols + i);
+            const auto v_dy = lanes.load(d, dy + r * cols + i);
+            const auto deviation = hn::Sub(lanes.load(d, x + r * cols + i), center[r]);
+            const auto x_hat = lanes.zero_rest(d, hn::Mul(deviation, scale[r]));
+            auto g = v_dy;
+            if constexpr (has_weight) g = hn::Mul(g, lanes.load(d, args.weight + i));
+            s[r] = hn::Add(s[r], g);
+            t[r] = hn::MulAdd(g, x_hat, t[r]);
+            if constexpr (wants_parameters) {
+              dweight = hn::MulAdd(v_dy, x_hat, dweight);
+              dbias = hn::Add(dbias, v_dy);
+            }
+          }
+          if constexpr (wants_parameters) {
+            lanes.store(hn::Add(dweight, lanes.load(d, args.dweight + i)), d, args.dweight + i);
+            lanes.store(hn::Add(dbias, lanes.load(d, args.dbias + i)), d, args.dbias + i);
+          }
+        });
+    for (int r = 0; r < count; ++r) {
+      sum_g[r] += static_cast<double>(hn::GetLane(hn::SumOfLanes(d, s[r])));
+      sum_g_x[r] += static_cast<double>(hn::GetLane(hn::SumOfLanes(d, t[r])));
+    }
+  }
+  if (!args.dx) return;
+
+  const auto features = static_cast<double>(cols);
+  for (int r = 0; r < count; ++r, x += cols, dy += cols) {
+    const auto mean_g = hn::Set(d, static_cast<P>(sum_g[r] / features));
+    const auto mean_g_x = hn::Set(d, static_cast<P>(sum_g_x[r] / features));
+    const Output<T> dx{args.dx + at + r * cols, args.streams};
+    for_each_vector_aligned(d, dx.data, cols, [&](auto lanes, std::int64_t i) HWY_ATTR {
+      prefetch_to_l2(x + count * cols + i);
+      prefetch_to_l2(dy + count * cols + i);
+      const auto x_hat = hn::Mul(hn::Sub(lanes.load(d, x + i), center[r]), scale[r]);
+      auto g = lanes.load(d, dy + i);
+      if constexpr (has_weight) g = hn::Mul(g, lanes.load(d, args.weight + i));
+      auto v = hn::NegMulAdd(x_hat, mean_g_x, hn::Sub(g, mean_g));
+      if constexpr (has_dsum) {
+        v = hn::MulAdd(v, scale[r], lanes.load(d, args.dsum + at + r * cols + i));
+      } else {
+        v = hn::Mul(v, scale[r]);
+      }
+      dx.put(lanes, v, d, i);
+    });
+  }
+}
+
+template <class T>
+void backward(RowsBackward<T> args, std::int64_t rows, std::int64_t cols) {
+  with_flag(args.weight != nullptr, [&](auto weight) HWY_ATTR {
+    with_flag(args.dweight != nullptr, [&](auto parameters) HWY_ATTR {
+      with_flag(args.dsum != nullptr, [&](auto dsum) HWY_ATTR {
+        constexpr bool w = decltype(weight)::value, p = decltype(parameters)::value,
+                       s = decltype(dsum)::value;
+        std::int64_t r = 0;
+        for (; r + kRows <= rows; r += kRows) backward_few<w, p, s, kRows>(args, r, cols);
+        for (; r < rows; ++r) backward_few<w, p, s, 1>(args, r, cols);
+      });
+    });
+  });
 }
 
 template <class T>
@@ -131,8 +234,7 @@ const kernels::Rows<T>* table() {
   static constexpr kernels::Rows<T> kTable = {forward<T>, backward<T>};
   return &kTable;
 }
-const kernels::Rows<float>* float_rows() { return table<float>(); }
-const kernels::Rows<double>* double_rows() { return table<double>(); }
+EVENKEEL_KERNEL_TABLES(rows, Rows)
 
 }  // namespace
 }  // namespace HWY_NAMESPACE
@@ -140,21 +242,5 @@ const kernels::Rows<double>* double_rows() { return table<double>(); }
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-namespace evenkeel::kernels {
-
-HWY_EXPORT(float_rows);
-HWY_EXPORT(double_rows);
-
-template <>
-const Rows<float>& rows<float>() {
-  select_target_from_environment();
-  return *HWY_DYNAMIC_DISPATCH(float_rows)();
-}
-template <>
-const Rows<double>& rows<double>() {
-  select_target_from_environment();
-  return *HWY_DYNAMIC_DISPATCH(double_rows)();
-}
-
-}  // namespace evenkeel::kernels
+EVENKEEL_EXPORT_KERNELS(rows, Rows)
 #endif

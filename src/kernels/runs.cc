@@ -1,13 +1,14 @@
 // Kernels for contiguous runs with common coefficients: planes of a channel.
 //
-//   affine     y  = (x - center) * scale + shift
-//   gradient   dx = dy_scale * dy + x_scale * (x - center) + shift
+//   forward    y  = activation((x - center) * scale + shift + residual)
+//   backward   dx = dy_scale * dy + x_scale * (x - center) + shift
 //
 // Each is one pass over its operands.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "src/kernels/runs.cc"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 //
+#include "src/kernels/epilogue-inl.h"
 #include "src/kernels/kernels.h"
 #include "src/kernels/moments-inl.h"
 #include "src/kernels/simd-inl.h"
@@ -17,69 +18,104 @@ namespace evenkeel {
 namespace HWY_NAMESPACE {
 namespace {
 
+using kernels::Piece;
+
 template <class T>
-Moments moments(const T* x, std::int64_t count) {
-  return run_moments(x, count);
+Moments moments(const T* x, const Piece& piece, std::int64_t ahead) {
+  return block_moments(x, piece, ahead);
 }
 
 template <class T>
-void affine(const T* x, T* y, std::int64_t count, const Affine<Stat<T>>& a) {
-  const hn::ScalableTag<T> d;
+void forward(const ForwardPass<T>& whole, const Piece& piece, const Affine<Stat<T>>& a) {
+  const hn::ScalableTag<Stat<T>> d;
   const auto center = hn::Set(d, a.center);
   const auto scale = hn::Set(d, a.scale);
   const auto shift = hn::Set(d, a.shift);
-  for_each_vector(d, count, [&](auto lanes, std::int64_t i) HWY_ATTR {
-    lanes.store(hn::MulAdd(hn::Sub(lanes.load(d, x + i), center), scale, shift), d, y + i);
+  with_epilogue(whole, [&](auto epilogue) HWY_ATTR {
+    for (std::int64_t r = 0; r < piece.runs; ++r) {
+      const ForwardPass<T> pass = whole.at(r * piece.stride);
+      const Output<T> y{pass.y, pass.streams};
+      for_each_vector_aligned(d, pass.y, piece.length, [&](auto lanes, std::int64_t i) HWY_ATTR {
+        prefetch(pass, i);
+        const auto v = hn::MulAdd(hn::Sub(lanes.load(d, pass.x + i), center), scale, shift);
+        y.put(lanes, epilogue.forward(lanes, d, v, pass.residual, i), d, i);
+      });
+    }
   });
 }
 
 template <class T>
-GradientSums gradient_sums(const T* dy, const T* x, std::int64_t count, Stat<T> center) {
-  const hn::ScalableTag<T> d;
+GradientSums gradient_sums(const BackwardPass<T>& whole, const Piece& piece,
+                           const Affine<Stat<T>>& a) {
+  const hn::ScalableTag<Stat<T>> d;
   using V = hn::Vec<decltype(d)>;
-  const auto v_center = hn::Set(d, center);
-  GradientSums total;
-  for (std::int64_t begin = 0; begin < count; begin += kBlock) {
-    const T* block_dy = dy + begin;
-    const T* block_x = x + begin;
-    T sum_dy = 0, sum_dy_x = 0;
-    sum_pairs(
-        d, std::min(kBlock, count - begin),
-        [&](auto lanes, std::int64_t i, V& s, V& t) HWY_ATTR {
-          const auto g = lanes.load(d, block_dy + i);
-          const auto deviation = lanes.zero_rest(d, hn::Sub(lanes.load(d, block_x + i), v_center));
-          s = hn::Add(s, g);
-          t = hn::MulAdd(g, deviation, t);
-        },
-        sum_dy, sum_dy_x);
-    total.dy += static_cast<double>(sum_dy);
-    total.dy_x += static_cast<double>(sum_dy_x);
-  }
-  return total;
+  const auto center = hn::Set(d, a.center);
+  const auto scale = hn::Set(d, a.scale);
+  const auto shift = hn::Set(d, a.shift);
+  PairOfSums<decltype(d)> sums(d);
+  with_epilogue(whole, [&](auto epilogue, auto) HWY_ATTR {
+    for (std::int64_t r = 0; r < piece.runs; ++r) {
+      const BackwardPass<T> pass = whole.at(r * piece.stride);
+      sums.add(d, piece.length, [&](auto lanes, std::int64_t i, V& s, V& t) HWY_ATTR {
+        prefetch(pass, i);
+        const auto deviation = lanes.zero_rest(d, hn::Sub(lanes.load(d, pass.x + i), center));
+        auto g = lanes.load(d, pass.dy + i);
+        if constexpr (decltype(epilogue)::masks) {
+          const auto v = hn::MulAdd(deviation, scale, shift);
+          g = epilogue.backward(lanes, d, g, v, pass.residual, i);
+        }
+        s = hn::Add(s, g);
+        t = hn::MulAdd(g, deviation, t);
+      });
+    }
+  });
+  return {sums.s(d), sums.t(d)};
 }
 
 template <class T>
-void gradient(const T* dy, const T* x, T* dx, std::int64_t count,
+void backward(const BackwardPass<T>& whole, const Piece& piece, const Affine<Stat<T>>& a,
               const GradientAffine<Stat<T>>& g) {
-  const hn::ScalableTag<T> d;
-  const auto center = hn::Set(d, g.center);
+  const hn::ScalableTag<Stat<T>> d;
+  const auto center = hn::Set(d, a.center);
+  const auto scale = hn::Set(d, a.scale);
+  const auto shift = hn::Set(d, a.shift);
   const auto dy_scale = hn::Set(d, g.dy_scale);
   const auto x_scale = hn::Set(d, g.x_scale);
-  const auto shift = hn::Set(d, g.shift);
-  for_each_vector(d, count, [&](auto lanes, std::int64_t i) HWY_ATTR {
-    const auto deviation = hn::Sub(lanes.load(d, x + i), center);
-    const auto from_x = hn::MulAdd(deviation, x_scale, shift);
-    lanes.store(hn::MulAdd(lanes.load(d, dy + i), dy_scale, from_x), d, dx + i);
+  const auto rest = hn::Set(d, g.shift);
+  with_epilogue(whole, [&](auto epilogue, auto statistics) HWY_ATTR {
+    for (std::int64_t r = 0; r < piece.runs; ++r) {
+      const BackwardPass<T> pass = whole.at(r * piece.stride);
+      const T* aligned = pass.dx ? pass.dx : pass.dresidual;
+      const Output<T> dx{pass.dx, pass.streams};
+      const Output<T> dresidual{
+          pass.dresidual, pass.streams && misaligned(d, pass.dresidual) == misaligned(d, aligned)};
+      for_each_vector_aligned(d, aligned, piece.length, [&](auto lanes, std::int64_t i) HWY_ATTR {
+        prefetch(pass, i);
+        const auto deviation = hn::Sub(lanes.load(d, pass.x + i), center);
+        auto dy = lanes.load(d, pass.dy + i);
+        if constexpr (decltype(epilogue)::masks) {
+          const auto v = hn::MulAdd(deviation, scale, shift);
+          dy = epilogue.backward(lanes, d, dy, v, pass.residual, i);
+        }
+        if (dresidual.data) dresidual.put(lanes, dy, d, i);
+        if (!dx.data) return;
+        auto v = hn::Mul(dy, dy_scale);
+        if constexpr (decltype(statistics)::value) {
+          v = hn::MulAdd(dy, dy_scale, hn::MulAdd(deviation, x_scale, rest));
+        }
+        dx.put(lanes, v, d, i);
+      });
+    }
   });
 }
 
 template <class T>
 const kernels::Runs<T>* table() {
-  static constexpr kernels::Runs<T> kTable = {moments<T>, affine<T>, gradient_sums<T>, gradient<T>};
+  static constexpr kernels::Runs<T> kTable = {moments<T>, forward<T>, gradient_sums<T>,
+                                              backward<T>};
   return &kTable;
 }
-const kernels::Runs<float>* float_runs() { return table<float>(); }
-const kernels::Runs<double>* double_runs() { return table<double>(); }
+EVENKEEL_KERNEL_TABLES(runs, Runs)
 
 }  // namespace
 }  // namespace HWY_NAMESPACE
@@ -87,21 +123,5 @@ const kernels::Runs<double>* double_runs() { return table<double>(); }
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-namespace evenkeel::kernels {
-
-HWY_EXPORT(float_runs);
-HWY_EXPORT(double_runs);
-
-template <>
-const Runs<float>& runs<float>() {
-  select_target_from_environment();
-  return *HWY_DYNAMIC_DISPATCH(float_runs)();
-}
-template <>
-const Runs<double>& runs<double>() {
-  select_target_from_environment();
-  return *HWY_DYNAMIC_DISPATCH(double_runs)();
-}
-
-}  // namespace evenkeel::kernels
+EVENKEEL_EXPORT_KERNELS(runs, Runs)
 #endif

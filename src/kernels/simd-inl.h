@@ -1,4 +1,6 @@
-// What the kernels share: whole and partial vectors, loops over an array, sums.
+// What the kernels share: vectors and parts of vectors in memory, loops over an array, sums.
+//
+// T is the type in memory, the lanes of D are what is computed with: Stat<T>.
 //
 // Included once per SIMD target (Highway's foreach_target), hence the toggling guard.
 #if defined(EVENKEEL_SRC_KERNELS_SIMD_INL_H_) == defined(HWY_TARGET_TOGGLE)
@@ -8,10 +10,15 @@
 #define EVENKEEL_SRC_KERNELS_SIMD_INL_H_
 #endif
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
+#include "evenkeel/tensor.h"
+#include "hwy/cache_control.h"
 #include "hwy/highway.h"
+#include "src/kernels/float16-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace evenkeel {
@@ -19,18 +26,53 @@ namespace HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
-// Values per block of float accumulation. Blocks are merged in double.
+// Values per block of accumulation in Stat<T>. Blocks are merged in double.
 inline constexpr std::int64_t kBlock = 4096;
+
+// How far ahead of a pass that only reads its operands are fetched: the hardware's prefetcher alone
+// reaches half of the bandwidth of memory. Into L2, since this is much of L1.
+inline constexpr std::int64_t kPrefetchBytes = 32768;
+
+template <class T>
+HWY_INLINE void prefetch_to_l2(const T* p) {
+  __builtin_prefetch(p, 0, 2);
+}
+
+template <class T>
+inline constexpr bool is_16_bit = sizeof(T) == 2;
+
+template <class T>
+auto* bits_of(T* p) {
+  using Bits = std::conditional_t<std::is_const_v<T>, const std::uint16_t, std::uint16_t>;
+  return reinterpret_cast<Bits*>(p);
+}
 
 // A vector's worth of an array: all lanes.
 struct Whole {
-  template <class D>
-  HWY_INLINE hn::Vec<D> load(D d, const hn::TFromD<D>* p) const {
-    return hn::LoadU(d, p);
+  template <class D, class T>
+  HWY_INLINE hn::Vec<D> load(D d, const T* p) const {
+    if constexpr (is_16_bit<T>) {
+      return widen(d, hn::LoadU(Bits16<D>(), bits_of(p)), T{});
+    } else {
+      return hn::LoadU(d, p);
+    }
   }
-  template <class D>
-  HWY_INLINE void store(hn::Vec<D> v, D d, hn::TFromD<D>* p) const {
-    hn::StoreU(v, d, p);
+  template <class D, class T>
+  HWY_INLINE void store(hn::Vec<D> v, D d, T* p) const {
+    if constexpr (is_16_bit<T>) {
+      hn::StoreU(narrow(d, v, T{}), Bits16<D>(), bits_of(p));
+    } else {
+      hn::StoreU(v, d, p);
+    }
+  }
+  // Past the cache. p is aligned to the vector in memory.
+  template <class D, class T>
+  HWY_INLINE void stream(hn::Vec<D> v, D d, T* p) const {
+    if constexpr (is_16_bit<T>) {
+      hn::Stream(narrow(d, v, T{}), Bits16<D>(), bits_of(p));
+    } else {
+      hn::Stream(v, d, p);
+    }
   }
   template <class D>
   HWY_INLINE hn::Vec<D> zero_rest(D /*d*/, hn::Vec<D> v) const {
@@ -43,25 +85,39 @@ struct Whole {
 struct Part {
   std::size_t n;
 
-  template <class D>
-  HWY_INLINE hn::Vec<D> load(D d, const hn::TFromD<D>* p) const {
+  template <class D, class T>
+  HWY_INLINE hn::Vec<D> load(D d, const T* p) const {
 #if HWY_MEM_OPS_MIGHT_FAULT
-    HWY_ALIGN hn::TFromD<D> buffer[HWY_MAX_BYTES / sizeof(hn::TFromD<D>)] = {};
-    for (std::size_t i = 0; i < n; ++i) buffer[i] = p[i];
-    return hn::Load(d, buffer);
+    HWY_ALIGN T buffer[HWY_MAX_BYTES / sizeof(hn::TFromD<D>)] = {};
+    std::copy_n(p, n, buffer);
+    return Whole{}.load(d, buffer);
 #else
-    return hn::MaskedLoad(hn::FirstN(d, n), d, p);
+    if constexpr (is_16_bit<T>) {
+      const Bits16<D> d16;
+      return widen(d, hn::MaskedLoad(hn::FirstN(d16, n), d16, bits_of(p)), T{});
+    } else {
+      return hn::MaskedLoad(hn::FirstN(d, n), d, p);
+    }
 #endif
   }
-  template <class D>
-  HWY_INLINE void store(hn::Vec<D> v, D d, hn::TFromD<D>* p) const {
+  template <class D, class T>
+  HWY_INLINE void store(hn::Vec<D> v, D d, T* p) const {
 #if HWY_MEM_OPS_MIGHT_FAULT
-    HWY_ALIGN hn::TFromD<D> buffer[HWY_MAX_BYTES / sizeof(hn::TFromD<D>)];
-    hn::Store(v, d, buffer);
-    for (std::size_t i = 0; i < n; ++i) p[i] = buffer[i];
+    HWY_ALIGN T buffer[HWY_MAX_BYTES / sizeof(hn::TFromD<D>)];
+    Whole{}.store(v, d, buffer);
+    std::copy_n(buffer, n, p);
 #else
-    hn::BlendedStore(v, hn::FirstN(d, n), d, p);
+    if constexpr (is_16_bit<T>) {
+      const Bits16<D> d16;
+      hn::BlendedStore(narrow(d, v, T{}), hn::FirstN(d16, n), d16, bits_of(p));
+    } else {
+      hn::BlendedStore(v, hn::FirstN(d, n), d, p);
+    }
 #endif
+  }
+  template <class D, class T>
+  HWY_INLINE void stream(hn::Vec<D> v, D d, T* p) const {
+    store(v, d, p);
   }
   template <class D>
   HWY_INLINE hn::Vec<D> zero_rest(D d, hn::Vec<D> v) const {
@@ -69,34 +125,93 @@ struct Part {
   }
 };
 
-// Calls body(lanes, i) for each vector of [0, count): lanes is Whole, for the rest Part.
+// An output of a kernel: stored, or streamed past the cache.
+template <class T>
+struct Output {
+  T* data;
+  bool streams;
+
+  template <class Lanes, class D>
+  HWY_INLINE void put(Lanes lanes, hn::Vec<D> v, D d, std::int64_t i) const {
+    // Less than 16 bytes cannot be streamed.
+    if (hn::MaxLanes(d) * sizeof(T) >= 16 && streams) {
+      lanes.stream(v, d, data + i);
+    } else {
+      lanes.store(v, d, data + i);
+    }
+  }
+};
+
+// Values before p is aligned to a vector in memory.
+template <class D, class T>
+HWY_INLINE std::int64_t misaligned(D d, const T* p) {
+  const std::size_t lanes = hn::Lanes(d);
+  const std::size_t from_start = reinterpret_cast<std::uintptr_t>(p) / sizeof(T) % lanes;
+  return static_cast<std::int64_t>((lanes - from_start) % lanes);
+}
+
+// Calls body(lanes, i) for each vector of [begin, count): lanes is Whole, for the rest Part.
 template <class D, class Body>
-HWY_INLINE void for_each_vector(D d, std::int64_t count, const Body& body) {
+HWY_INLINE void for_each_vector(D d, std::int64_t begin, std::int64_t count, const Body& body) {
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-  std::int64_t i = 0;
+  std::int64_t i = begin;
   for (; i + lanes <= count; i += lanes) body(Whole{}, i);
   if (i < count) body(Part{static_cast<std::size_t>(count - i)}, i);
 }
-
-// Two sums over [0, count): body(lanes, i, s, t) adds what vector i contributes to s and t. Four
-// independent pairs of accumulators hide the latency of addition.
 template <class D, class Body>
-HWY_INLINE void sum_pairs(D d, std::int64_t count, const Body& body, hn::TFromD<D>& s_out,
-                          hn::TFromD<D>& t_out) {
-  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-  auto s0 = hn::Zero(d), s1 = s0, s2 = s0, s3 = s0;
-  auto t0 = s0, t1 = s0, t2 = s0, t3 = s0;
-  std::int64_t i = 0;
-  for (; i + 4 * lanes <= count; i += 4 * lanes) {
-    body(Whole{}, i, s0, t0);
-    body(Whole{}, i + lanes, s1, t1);
-    body(Whole{}, i + 2 * lanes, s2, t2);
-    body(Whole{}, i + 3 * lanes, s3, t3);
+HWY_INLINE void for_each_vector(D d, std::int64_t count, const Body& body) {
+  for_each_vector(d, 0, count, body);
+}
+// The same, with a Part first if need be, so that all whole vectors of `aligned` are aligned.
+template <class D, class T, class Body>
+HWY_INLINE void for_each_vector_aligned(D d, const T* aligned, std::int64_t count,
+                                        const Body& body) {
+  const std::int64_t first = std::min(misaligned(d, aligned), count);
+  if (first > 0) body(Part{static_cast<std::size_t>(first)}, 0);
+  for_each_vector(d, first, count, body);
+}
+
+// Two sums, in four independent pairs of accumulators that hide the latency of addition.
+template <class D>
+struct PairOfSums {
+  using V = hn::Vec<D>;
+  V s0, s1, s2, s3;
+  V t0, t1, t2, t3;
+
+  explicit HWY_INLINE PairOfSums(D d) { s0 = s1 = s2 = s3 = t0 = t1 = t2 = t3 = hn::Zero(d); }
+
+  // Over [0, count): body(lanes, i, s, t) adds what vector i contributes to s and t.
+  template <class Body>
+  HWY_INLINE void add(D d, std::int64_t count, const Body& body) {
+    const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+    std::int64_t i = 0;
+    for (; i + 4 * lanes <= count; i += 4 * lanes) {
+      body(Whole{}, i, s0, t0);
+      body(Whole{}, i + lanes, s1, t1);
+      body(Whole{}, i + 2 * lanes, s2, t2);
+      body(Whole{}, i + 3 * lanes, s3, t3);
+    }
+    for (; i + lanes <= count; i += lanes) body(Whole{}, i, s0, t0);
+    if (i < count) body(Part{static_cast<std::size_t>(count - i)}, i, s1, t1);
   }
-  for (; i + lanes <= count; i += lanes) body(Whole{}, i, s0, t0);
-  if (i < count) body(Part{static_cast<std::size_t>(count - i)}, i, s1, t1);
-  s_out = hn::GetLane(hn::SumOfLanes(d, hn::Add(hn::Add(s0, s1), hn::Add(s2, s3))));
-  t_out = hn::GetLane(hn::SumOfLanes(d, hn::Add(hn::Add(t0, t1), hn::Add(t2, t3))));
+  HWY_INLINE double s(D d) const { return total(d, s0, s1, s2, s3); }
+  HWY_INLINE double t(D d) const { return total(d, t0, t1, t2, t3); }
+
+ private:
+  static HWY_INLINE double total(D d, V a, V b, V c, V e) {
+    const V all = hn::Add(hn::Add(a, b), hn::Add(c, e));
+    return static_cast<double>(hn::GetLane(hn::SumOfLanes(d, all)));
+  }
+};
+
+// Calls f with a compile-time flag: an option as a policy of a kernel.
+template <class F>
+HWY_INLINE void with_flag(bool flag, const F& f) {
+  if (flag) {
+    f(std::true_type{});
+  } else {
+    f(std::false_type{});
+  }
 }
 
 }  // namespace HWY_NAMESPACE

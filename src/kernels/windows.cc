@@ -3,18 +3,23 @@
 //   base = k + alpha * sum_{window} x^2        y  = x * base^-beta
 //   dx   = dy * base^-beta - 2*alpha*beta * x * sum_{mirrored window} dy * x * base^(-beta - 1)
 //
-// A tile's squares are copied densely into a buffer with zeros before and after, so that a window
-// needs no special case at the first and last channels, y may be x, and both layouts run the same
-// loops: neighbouring channels are `step` values apart. Sums are added afresh for each value.
+// Across rows (channels-first): one pass down the channels. Squares, and in the backward the terms
+// of the second sum, wait in rings of as many rows as the window has points, in L1. A slot is
+// overwritten when its channel leaves the window, and is zero for channels that do not exist.
+//
+// Along rows (channels-last): squares and terms of some rows are laid out with zeros between the
+// rows, so that a window needs no special case at the first and last channels.
+//
+// Sums are added afresh for each value, never slid: subtracting a large value that leaves the
+// window would leave its rounding error behind.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "src/kernels/windows.cc"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 //
 #include <algorithm>
-#include <limits>
 
-#include "hwy/contrib/math/math-inl.h"
 #include "src/kernels/kernels.h"
+#include "src/kernels/power-inl.h"
 #include "src/kernels/simd-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -22,182 +27,279 @@ namespace evenkeel {
 namespace HWY_NAMESPACE {
 namespace {
 
-using kernels::Tile;
 using kernels::Window;
+template <class T>
+using Across = typename kernels::Windows<T>::Across;
+template <class T>
+using Along = typename kernels::Windows<T>::Along;
 
-// base^-beta. The common exponents need only square roots and a division.
-struct InversePower3Quarters {
-  template <class D, class V = hn::Vec<D>>
-  HWY_INLINE V operator()(D d, V base) const {
-    const auto root = hn::Sqrt(base);
-    return hn::Div(hn::Set(d, 1), hn::Mul(root, hn::Sqrt(root)));
-  }
+// The number of points of a window: a constant for the usual five, so that their sum has no loop.
+template <std::int64_t fixed>
+struct Points {
+  std::int64_t any;
+  constexpr operator std::int64_t() const { return fixed > 0 ? fixed : any; }
 };
-struct InverseSquareRoot {
-  template <class D, class V = hn::Vec<D>>
-  HWY_INLINE V operator()(D d, V base) const {
-    return hn::Div(hn::Set(d, 1), hn::Sqrt(base));
+template <class F>
+HWY_INLINE void with_points(const Window& window, const F& f) {
+  if (window.points() == 5) {
+    f(Points<5>{5});
+  } else {
+    f(Points<0>{window.points()});
   }
-};
-struct Inverse {
-  template <class D, class V = hn::Vec<D>>
-  HWY_INLINE V operator()(D d, V base) const {
-    return hn::Div(hn::Set(d, 1), base);
-  }
-};
-// exp(-beta * log(base)): a relative error of about |beta * log(base)| units of rounding. The
-// logarithm is for positive finite arguments only; 0, infinity and the rest are put right after.
-struct InversePower {
-  double beta;
-
-  template <class D, class V = hn::Vec<D>>
-  HWY_INLINE V operator()(D d, V base) const {
-    using T = hn::TFromD<D>;
-    const auto zero = hn::Zero(d);
-    const auto infinity = hn::Set(d, std::numeric_limits<T>::infinity());
-    const auto nan = hn::Set(d, std::numeric_limits<T>::quiet_NaN());
-    const auto minus_beta = hn::Set(d, static_cast<T>(-beta));
-    const auto at_zero = beta > 0 ? infinity : beta < 0 ? zero : hn::Set(d, 1);
-    const auto at_infinity = beta > 0 ? zero : beta < 0 ? infinity : hn::Set(d, 1);
-    auto power = hn::Exp(d, hn::Mul(minus_beta, hn::Log(d, base)));
-    power = hn::IfThenElse(hn::Eq(base, infinity), at_infinity, power);
-    power = hn::IfThenElse(hn::Eq(base, zero), at_zero, power);
-    return hn::IfThenElse(hn::Ge(base, zero), power, nan);
-  }
-};
-
-// Calls body(in_tile, dense) for each row: its offsets in the tile and in the dense copy.
-template <class Body>
-HWY_INLINE void for_each_row(const Tile& tile, const Body& body) {
-  for (std::int64_t r = 0; r < tile.rows; ++r) body(r * tile.stride, r * tile.cols);
 }
 
-// sum of buffer[first + j * step], j in [0, points).
-template <class D, class Lanes>
-HWY_INLINE hn::Vec<D> window_sum(D d, Lanes lanes, const hn::TFromD<D>* first, std::int64_t points,
-                                 std::int64_t step) {
+// `count` rows of `cols` values, `stride` apart, in a buffer.
+template <class P, class Count = std::int64_t>
+struct BufferRows {
+  P* data;
+  Count count;
+  std::int64_t stride;
+
+  // The row of a channel in a ring; channels from -count on.
+  HWY_INLINE P* slot(std::int64_t channel) const {
+    return data + (channel + count) % count * stride;
+  }
+  // The sum over all rows.
+  template <class Lanes, class D>
+  HWY_INLINE hn::Vec<D> sum(Lanes lanes, D d, std::int64_t i) const {
+    auto value = lanes.load(d, data + i);
+    for (std::int64_t r = 1; r < count; ++r) {
+      value = hn::Add(value, lanes.load(d, data + r * stride + i));
+    }
+    return value;
+  }
+};
+
+template <class Power, class Count, class T>
+void forward_across(const T* x, T* y_data, Across<T> block, Window window, Power power,
+                    Count points, Stat<T>* buffer, bool streams) {
+  using P = Stat<T>;
+  const hn::ScalableTag<P> d;
+  const auto k = hn::Set(d, static_cast<P>(window.k));
+  const auto alpha = hn::Set(d, static_cast<P>(window.alpha));
+  const BufferRows<P, Count> squares{buffer, points, block.cols};
+  std::fill_n(buffer, block.forward_buffer(window), P{0});
+
+  for (std::int64_t j = 0; j < block.channels + window.ahead; ++j) {
+    P* newest = squares.slot(j);
+    const T* row = x + j * block.stride;
+    if (j >= block.channels) std::fill_n(newest, block.cols, P{0});
+    const std::int64_t c = j - window.ahead;
+    if (c < 0) {
+      for_each_vector(d, block.cols, [&](auto lanes, std::int64_t i) HWY_ATTR {
+        const auto v = lanes.load(d, row + i);
+        lanes.store(hn::Mul(v, v), d, newest + i);
+      });
+      continue;
+    }
+    const T* center = x + c * block.stride;
+    const Output<T> y{y_data + c * block.stride, streams};
+    with_flag(j < block.channels, [&](auto exists) HWY_ATTR {
+      for_each_vector_aligned(d, y.data, block.cols, [&](auto lanes, std::int64_t i) HWY_ATTR {
+        if constexpr (decltype(exists)::value) {
+          hwy::Prefetch(row + block.stride + i);
+          const auto v = lanes.load(d, row + i);
+          lanes.store(hn::Mul(v, v), d, newest + i);
+        }
+        const auto base = hn::MulAdd(alpha, squares.sum(lanes, d, i), k);
+        y.put(lanes, hn::Mul(lanes.load(d, center + i), power(d, base).value), d, i);
+      });
+    });
+  }
+}
+
+template <class Power, class Count, class T>
+void backward_across(const T* dy, const T* x, T* dx_data, Across<T> block, Window window,
+                     Power power, Count points, Stat<T>* buffer, bool streams) {
+  using P = Stat<T>;
+  const hn::ScalableTag<P> d;
+  const auto k = hn::Set(d, static_cast<P>(window.k));
+  const auto alpha = hn::Set(d, static_cast<P>(window.alpha));
+  const auto factor = hn::Set(d, static_cast<P>(-2 * window.alpha * window.beta));
+  const BufferRows<P, Count> squares{buffer, points, block.cols};
+  // dy * x * base^(-beta - 1)
+  const BufferRows<P, Count> terms{buffer + points * block.cols, points, block.cols};
+  // dy * base^-beta, kept until the terms of all channels of the window are there
+  const BufferRows<P> direct{terms.data + points * block.cols, window.behind + 1, block.cols};
+  std::fill_n(buffer, block.backward_buffer(window), P{0});
+
+  // Channel j gets its square, channel t its term, channel c its gradient.
+  const std::int64_t channels = block.channels;
+  for (std::int64_t j = 0; j < channels + window.ahead + window.behind; ++j) {
+    const std::int64_t t = j - window.ahead, c = t - window.behind;
+    P* square_row = squares.slot(j);
+    if (j < channels) {
+      const T* row = x + j * block.stride;
+      for_each_vector(d, block.cols, [&](auto lanes, std::int64_t i) HWY_ATTR {
+        hwy::Prefetch(row + block.stride + i);
+        const auto v = lanes.load(d, row + i);
+        lanes.store(hn::Mul(v, v), d, square_row + i);
+      });
+    } else {
+      std::fill_n(square_row, block.cols, P{0});
+    }
+    if (t < 0) continue;
+    P* term_row = terms.slot(t);
+    if (t < channels) {
+      const T* row_x = x + t * block.stride;
+      const T* row_dy = dy + t * block.stride;
+      P* direct_row = direct.slot(t);
+      for_each_vector(d, block.cols, [&](auto lanes, std::int64_t i) HWY_ATTR {
+        hwy::Prefetch(row_dy + block.stride + i);
+        const auto v_dy = lanes.load(d, row_dy + i);
+        const auto sum = squares.sum(lanes, d, i);
+        const auto inverse = power(d, hn::MulAdd(alpha, sum, k));
+        const auto scaled = hn::Mul(v_dy, inverse.value);
+        lanes.store(scaled, d, direct_row + i);
+        lanes.store(hn::Mul(hn::Mul(scaled, lanes.load(d, row_x + i)), inverse.reciprocal), d,
+                    term_row + i);
+      });
+    } else {
+      std::fill_n(term_row, block.cols, P{0});
+    }
+    if (c < 0) continue;
+    const T* row_x = x + c * block.stride;
+    const P* direct_row = direct.slot(c);
+    const Output<T> dx{dx_data + c * block.stride, streams};
+    for_each_vector_aligned(d, dx.data, block.cols, [&](auto lanes, std::int64_t i) HWY_ATTR {
+      const auto sum = terms.sum(lanes, d, i);
+      const auto scaled = hn::Mul(factor, lanes.load(d, row_x + i));
+      dx.put(lanes, hn::MulAdd(scaled, sum, lanes.load(d, direct_row + i)), d, i);
+    });
+  }
+}
+
+// sum of first[j], j in [0, points).
+template <class Lanes, class D, class Count>
+HWY_INLINE hn::Vec<D> window_sum(Lanes lanes, D d, const hn::TFromD<D>* first, Count points) {
   auto sum = lanes.load(d, first);
-  for (std::int64_t j = 1; j < points; ++j) sum = hn::Add(sum, lanes.load(d, first + j * step));
+  for (std::int64_t j = 1; j < points; ++j) sum = hn::Add(sum, lanes.load(d, first + j));
   return sum;
 }
 
-// Squares of the tile, with room for `behind` channels before and `ahead` channels after.
-template <class T>
-HWY_INLINE void fill_squares(const T* x, const Tile& tile, T* dense) {
-  const hn::ScalableTag<T> d;
-  for_each_row(tile, [&](std::int64_t at, std::int64_t to) HWY_ATTR {
-    for_each_vector(d, tile.cols, [&](auto lanes, std::int64_t i) HWY_ATTR {
-      const auto v = lanes.load(d, x + at + i);
-      lanes.store(hn::Mul(v, v), d, dense + to + i);
-    });
-  });
+// Rows with `before` and `after` zeros around each.
+template <class P>
+HWY_INLINE BufferRows<P> padded_rows(P* buffer, std::int64_t rows, std::int64_t channels,
+                                     std::int64_t before, std::int64_t after) {
+  const std::int64_t stride = before + channels + after;
+  for (P* row = buffer; row != buffer + rows * stride; row += stride) {
+    std::fill_n(row, before, P{0});
+    std::fill_n(row + before + channels, after, P{0});
+  }
+  return {buffer, rows, stride};
 }
 
 template <class T>
-HWY_INLINE void zero_margins(T* buffer, std::int64_t before, std::int64_t size,
-                             std::int64_t after) {
-  std::fill_n(buffer, before, T{0});
-  std::fill_n(buffer + before + size, after, T{0});
-}
-
-template <class Power, class T>
-void forward_tiles(const T* x, T* y, const Tile& tile, std::int64_t count, std::int64_t tile_stride,
-                   const Window& window, Power power, T* squares) {
-  const hn::ScalableTag<T> d;
-  const auto k = hn::Set(d, static_cast<T>(window.k));
-  const auto alpha = hn::Set(d, static_cast<T>(window.alpha));
-  const std::int64_t points = window.behind + 1 + window.ahead;
-  const std::int64_t before = window.behind * tile.step;
-  zero_margins(squares, before, tile.size(), window.ahead * tile.step);
-
-  for (std::int64_t n = 0; n < count; ++n, x += tile_stride, y += tile_stride) {
-    fill_squares(x, tile, squares + before);
-    for_each_row(tile, [&](std::int64_t at, std::int64_t to) HWY_ATTR {
-      for_each_vector(d, tile.cols, [&](auto lanes, std::int64_t i) HWY_ATTR {
-        const auto sum = window_sum(d, lanes, squares + to + i, points, tile.step);
-        const auto base = hn::MulAdd(alpha, sum, k);
-        lanes.store(hn::Mul(lanes.load(d, x + at + i), power(d, base)), d, y + at + i);
-      });
+HWY_INLINE void fill_squares(const T* x, const Along<T>& block, Stat<T>* to, std::int64_t stride) {
+  const hn::ScalableTag<Stat<T>> d;
+  for (std::int64_t r = 0; r < block.rows; ++r, x += block.channels, to += stride) {
+    for_each_vector(d, block.channels, [&](auto lanes, std::int64_t i) HWY_ATTR {
+      const auto v = lanes.load(d, x + i);
+      lanes.store(hn::Mul(v, v), d, to + i);
     });
   }
 }
 
-template <class Power, class T>
-void backward_tiles(const T* dy, const T* x, T* dx, const Tile& tile, std::int64_t count,
-                    std::int64_t tile_stride, const Window& window, Power power, T* buffer) {
-  const hn::ScalableTag<T> d;
-  const auto k = hn::Set(d, static_cast<T>(window.k));
-  const auto alpha = hn::Set(d, static_cast<T>(window.alpha));
-  const auto factor = hn::Set(d, static_cast<T>(-2 * window.alpha * window.beta));
-  const std::int64_t points = window.behind + 1 + window.ahead;
-  const std::int64_t before = window.behind * tile.step, after = window.ahead * tile.step;
-  const std::int64_t padded = kernels::forward_buffer(tile, window);
-  T* squares = buffer;
-  T* terms = buffer + padded;       // dy * x * base^(-beta - 1), with the margins mirrored
-  T* powers = buffer + 2 * padded;  // base^-beta
-  zero_margins(squares, before, tile.size(), after);
-  zero_margins(terms, after, tile.size(), before);
-
-  for (std::int64_t n = 0; n < count; ++n, x += tile_stride, dy += tile_stride, dx += tile_stride) {
-    fill_squares(x, tile, squares + before);
-    for_each_row(tile, [&](std::int64_t at, std::int64_t to) HWY_ATTR {
-      for_each_vector(d, tile.cols, [&](auto lanes, std::int64_t i) HWY_ATTR {
-        const auto sum = window_sum(d, lanes, squares + to + i, points, tile.step);
-        const auto base = hn::MulAdd(alpha, sum, k);
-        const auto base_power = power(d, base);
-        const auto product = hn::Mul(lanes.load(d, dy + at + i), lanes.load(d, x + at + i));
-        lanes.store(base_power, d, powers + to + i);
-        lanes.store(hn::Div(hn::Mul(product, base_power), base), d, terms + after + to + i);
-      });
-    });
-    for_each_row(tile, [&](std::int64_t at, std::int64_t to) HWY_ATTR {
-      for_each_vector(d, tile.cols, [&](auto lanes, std::int64_t i) HWY_ATTR {
-        const auto sum = window_sum(d, lanes, terms + to + i, points, tile.step);
-        const auto through_window = hn::Mul(hn::Mul(factor, lanes.load(d, x + at + i)), sum);
-        const auto direct = lanes.load(d, powers + to + i);
-        lanes.store(hn::MulAdd(lanes.load(d, dy + at + i), direct, through_window), d, dx + at + i);
-      });
+template <class Power, class Count, class T>
+void forward_along(const T* x, T* y_data, Along<T> block, Window window, Power power, Count points,
+                   Stat<T>* buffer, bool streams) {
+  using P = Stat<T>;
+  const hn::ScalableTag<P> d;
+  const auto k = hn::Set(d, static_cast<P>(window.k));
+  const auto alpha = hn::Set(d, static_cast<P>(window.alpha));
+  const auto squares = padded_rows(buffer, block.rows, block.channels, window.behind, window.ahead);
+  fill_squares(x, block, squares.data + window.behind, squares.stride);
+  for (std::int64_t r = 0; r < block.rows; ++r) {
+    const std::int64_t at = r * block.channels;
+    const P* row = squares.data + r * squares.stride;
+    const Output<T> y{y_data + at, streams};
+    for_each_vector_aligned(d, y.data, block.channels, [&](auto lanes, std::int64_t i) HWY_ATTR {
+      hwy::Prefetch(x + at + block.rows * block.channels + i);
+      const auto base = hn::MulAdd(alpha, window_sum(lanes, d, row + i, points), k);
+      y.put(lanes, hn::Mul(lanes.load(d, x + at + i), power(d, base).value), d, i);
     });
   }
 }
 
-// Calls run with the cheapest form of base^-beta.
+template <class Power, class Count, class T>
+void backward_along(const T* dy, const T* x, T* dx_data, Along<T> block, Window window, Power power,
+                    Count points, Stat<T>* buffer, bool streams) {
+  using P = Stat<T>;
+  const hn::ScalableTag<P> d;
+  const auto k = hn::Set(d, static_cast<P>(window.k));
+  const auto alpha = hn::Set(d, static_cast<P>(window.alpha));
+  const auto factor = hn::Set(d, static_cast<P>(-2 * window.alpha * window.beta));
+  const std::int64_t channels = block.channels, padded = block.forward_buffer(window);
+  const auto squares = padded_rows(buffer, block.rows, channels, window.behind, window.ahead);
+  // dy * x * base^(-beta - 1), with the margins mirrored
+  const auto terms =
+      padded_rows(buffer + padded, block.rows, channels, window.ahead, window.behind);
+  P* direct = buffer + 2 * padded;  // dy * base^-beta
+  fill_squares(x, block, squares.data + window.behind, squares.stride);
+  for (std::int64_t r = 0; r < block.rows; ++r) {
+    const std::int64_t at = r * channels;
+    const P* row = squares.data + r * squares.stride;
+    P* terms_row = terms.data + r * terms.stride + window.ahead;
+    for_each_vector(d, channels, [&](auto lanes, std::int64_t i) HWY_ATTR {
+      const auto base = hn::MulAdd(alpha, window_sum(lanes, d, row + i, points), k);
+      const auto inverse = power(d, base);
+      const auto scaled = hn::Mul(lanes.load(d, dy + at + i), inverse.value);
+      lanes.store(scaled, d, direct + at + i);
+      lanes.store(hn::Mul(hn::Mul(scaled, lanes.load(d, x + at + i)), inverse.reciprocal), d,
+                  terms_row + i);
+    });
+  }
+  for (std::int64_t r = 0; r < block.rows; ++r) {
+    const std::int64_t at = r * channels;
+    const P* row = terms.data + r * terms.stride;
+    const Output<T> dx{dx_data + at, streams};
+    for_each_vector_aligned(d, dx.data, channels, [&](auto lanes, std::int64_t i) HWY_ATTR {
+      hwy::Prefetch(x + at + block.rows * channels + i);
+      hwy::Prefetch(dy + at + block.rows * channels + i);
+      const auto sum = window_sum(lanes, d, row + i, points);
+      const auto scaled = hn::Mul(factor, lanes.load(d, x + at + i));
+      dx.put(lanes, hn::MulAdd(scaled, sum, lanes.load(d, direct + at + i)), d, i);
+    });
+  }
+}
+
+// Calls run(power, points) with both as policies.
 template <class Run>
-HWY_INLINE void with_power(double beta, const Run& run) {
-  if (beta == 0.75) {
-    run(InversePower3Quarters{});
-  } else if (beta == 0.5) {
-    run(InverseSquareRoot{});
-  } else if (beta == 1) {
-    run(Inverse{});
-  } else {
-    run(InversePower{beta});
-  }
-}
-
-template <class T>
-void forward(const T* x, T* y, const Tile& tile, std::int64_t count, std::int64_t tile_stride,
-             const Window& window, T* buffer) {
+HWY_INLINE void with_policies(const Window& window, const Run& run) {
   with_power(window.beta, [&](auto power) HWY_ATTR {
-    forward_tiles(x, y, tile, count, tile_stride, window, power, buffer);
-  });
-}
-
-template <class T>
-void backward(const T* dy, const T* x, T* dx, const Tile& tile, std::int64_t count,
-              std::int64_t tile_stride, const Window& window, T* buffer) {
-  with_power(window.beta, [&](auto power) HWY_ATTR {
-    backward_tiles(dy, x, dx, tile, count, tile_stride, window, power, buffer);
+    with_points(window, [&](auto points) HWY_ATTR { run(power, points); });
   });
 }
 
 template <class T>
 const kernels::Windows<T>* table() {
-  static constexpr kernels::Windows<T> kTable = {forward<T>, backward<T>};
+  using P = Stat<T>;
+  static constexpr kernels::Windows<T> kTable = {
+      [](const T* x, T* y, Across<T> block, Window window, P* buffer, bool streams) HWY_ATTR {
+        with_policies(window, [&](auto power, auto points) HWY_ATTR {
+          forward_across(x, y, block, window, power, points, buffer, streams);
+        });
+      },
+      [](const T* dy, const T* x, T* dx, Across<T> block, Window window, P* buffer, bool streams)
+          HWY_ATTR {
+            with_policies(window, [&](auto power, auto points) HWY_ATTR {
+              backward_across(dy, x, dx, block, window, power, points, buffer, streams);
+            });
+          },
+      [](const T* x, T* y, Along<T> block, Window window, P* buffer, bool streams) HWY_ATTR {
+        with_policies(window, [&](auto power, auto points) HWY_ATTR {
+          forward_along(x, y, block, window, power, points, buffer, streams);
+        });
+      },
+      [](const T* dy, const T* x, T* dx, Along<T> block, Window window, P* buffer, bool streams)
+          HWY_ATTR {
+            with_policies(window, [&](auto power, auto points) HWY_ATTR {
+              backward_along(dy, x, dx, block, window, power, points, buffer, streams);
+            });
+          }};
   return &kTable;
 }
-const kernels::Windows<float>* float_windows() { return table<float>(); }
-const kernels::Windows<double>* double_windows() { return table<double>(); }
+EVENKEEL_KERNEL_TABLES(windows, Windows)
 
 }  // namespace
 }  // namespace HWY_NAMESPACE
@@ -205,21 +307,5 @@ const kernels::Windows<double>* double_windows() { return table<double>(); }
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-namespace evenkeel::kernels {
-
-HWY_EXPORT(float_windows);
-HWY_EXPORT(double_windows);
-
-template <>
-const Windows<float>& windows<float>() {
-  select_target_from_environment();
-  return *HWY_DYNAMIC_DISPATCH(float_windows)();
-}
-template <>
-const Windows<double>& windows<double>() {
-  select_target_from_environment();
-  return *HWY_DYNAMIC_DISPATCH(double_windows)();
-}
-
-}  // namespace evenkeel::kernels
+EVENKEEL_EXPORT_KERNELS(windows, Windows)
 #endif

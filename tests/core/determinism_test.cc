@@ -4,100 +4,173 @@
 namespace evenkeel::testing {
 namespace {
 
-// Every output of every operation on one input, one after the other.
-std::vector<float> run_everything(const float* x, const float* dy, const Shape& shape) {
-  std::vector<float> all;
-  const auto keep = [&](const std::vector<float>& values) {
-    all.insert(all.end(), values.begin(), values.end());
+template <class T>
+class Determinism : public ::testing::Test {};
+TYPED_TEST_SUITE(Determinism, AllTypes, TypeName);
+
+// A tensor whose data begin `offset` elements into its memory.
+template <class T>
+class Tensor {
+ public:
+  Tensor(const Shape& shape, std::size_t offset)
+      : shape_(shape), offset_(offset), memory_(static_cast<std::size_t>(shape.size()) + offset) {}
+  Tensor(const std::vector<T>& values, const Shape& shape, std::size_t offset)
+      : Tensor(shape, offset) {
+    std::ranges::copy(values, begin());
+  }
+  TensorView<T> view() { return {memory_.data() + offset_, shape_}; }
+  auto begin() { return memory_.begin() + static_cast<std::ptrdiff_t>(offset_); }
+  auto end() { return memory_.end(); }
+
+ private:
+  Shape shape_;
+  std::size_t offset_;
+  std::vector<T> memory_;
+};
+
+template <class T>
+struct Inputs {
+  Shape shape;
+  std::vector<T> x = random_values<T>(shape.size(), 1, 1, 1),
+                 dy = random_values<T>(shape.size(), 0, 1, 2),
+                 residual = random_values<T>(shape.size(), 0, 1, 3);
+};
+
+// Every output of every operation, one after the other; each tensor lies `offset` elements from the
+// start of its memory, or twice that.
+template <class T>
+std::vector<double> run_everything(const Inputs<T>& inputs, std::size_t offset = 0) {
+  const Shape& shape = inputs.shape;
+  std::vector<double> all;
+  const auto keep = [&](auto&& values) {
+    for (const auto& v : values) all.push_back(to_double(v));
   };
-  const auto size = static_cast<std::size_t>(shape.size());
-  const auto channels = static_cast<std::size_t>(shape.c),
-             samples = static_cast<std::size_t>(shape.n);
-  const auto features = static_cast<std::size_t>(shape.c * shape.s);
-  std::vector<float> y(size), dx(size), mean(channels), rstd(channels), dweight(channels),
-      dbias(channels), running_mean(channels, 0), running_var(channels, 1);
-  batch_norm_forward<float>({.x = {x, shape},
-                             .y = view(y, shape),
-                             .mean = mean,
-                             .rstd = rstd,
-                             .running = {.mean = running_mean, .var = running_var}},
-                            {.update = RunningUpdate::moving_average(0.1)});
-  for (const auto& v : {y, mean, rstd, running_mean, running_var}) keep(v);
-  batch_norm_backward<float>({.dy = {dy, shape},
-                              .x = {x, shape},
+  Tensor<T> x(inputs.x, shape, offset), dy(inputs.dy, shape, 2 * offset),
+      residual(inputs.residual, shape, offset), y(shape, 2 * offset), dx(shape, offset),
+      more(shape, offset);
+
+  const auto channels = static_cast<std::size_t>(shape.c);
+  std::vector<Stat<T>> mean(channels), rstd(channels), dweight(channels), dbias(channels),
+      running_mean(channels, 0), running_var(channels, 1);
+  const auto weight = random_values<Stat<T>>(shape.c, 1, 0.5, 4),
+             bias = random_values<Stat<T>>(shape.c, 0, 0.5, 5);
+  for (const bool fused : {false, true}) {
+    const TensorView<const T> added = fused ? residual.view() : TensorView<const T>();
+    const Activation activation = fused ? Activation::relu : Activation::none;
+    batch_norm_forward<T>({.x = x.view(),
+                           .weight = weight,
+                           .bias = bias,
+                           .residual = added,
+                           .y = y.view(),
+                           .mean = mean,
+                           .rstd = rstd,
+                           .running = {.mean = running_mean, .var = running_var}},
+                          {.update = RunningUpdate::moving_average(0.1), .activation = activation});
+    keep(y);
+    for (auto* v : {&mean, &rstd, &running_mean, &running_var}) keep(*v);
+    for (const Statistics statistics : {Statistics::batch, Statistics::given}) {
+      batch_norm_backward<T>({.dy = dy.view(),
+                              .x = x.view(),
+                              .weight = weight,
                               .mean = mean,
                               .rstd = rstd,
-                              .dx = view(dx, shape),
+                              .bias = bias,
+                              .residual = added,
+                              .dx = dx.view(),
+                              .dresidual = fused ? more.view() : TensorView<T>(),
                               .dweight = dweight,
-                              .dbias = dbias});
-  for (const auto& v : {dx, dweight, dbias}) keep(v);
-  batch_norm_inference<float>(
-      {.x = {x, shape}, .mean = mean, .var = running_var, .y = view(y, shape)});
-  keep(y);
+                              .dbias = dbias},
+                             statistics, activation);
+      keep(dx);
+      if (fused) keep(more);
+      for (auto* v : {&dweight, &dbias}) keep(*v);
+    }
+    batch_norm_inference<T>({.x = x.view(),
+                             .weight = weight,
+                             .bias = bias,
+                             .mean = mean,
+                             .var = running_var,
+                             .residual = added,
+                             .y = y.view()},
+                            1e-5, activation);
+    keep(y);
+  }
 
-  std::vector<float> row_mean(samples), row_rstd(samples), feature_weight(features),
+  const auto samples = static_cast<std::size_t>(shape.n);
+  const auto features = static_cast<std::size_t>(shape.c * shape.s);
+  std::vector<Stat<T>> row_mean(samples), row_rstd(samples), feature_weight(features),
       feature_bias(features);
-  layer_norm_forward<float>(
-      {.x = {x, shape}, .y = view(y, shape), .mean = row_mean, .rstd = row_rstd});
-  layer_norm_backward<float>({.dy = {dy, shape},
-                              .x = {x, shape},
-                              .mean = row_mean,
-                              .rstd = row_rstd,
-                              .dx = view(dx, shape),
-                              .dweight = feature_weight,
-                              .dbias = feature_bias});
-  for (const auto& v : {y, row_mean, row_rstd, dx, feature_weight, feature_bias}) keep(v);
+  for (const bool fused : {false, true}) {
+    const TensorView<const T> added = fused ? residual.view() : TensorView<const T>();
+    layer_norm_forward<T>({.x = x.view(),
+                           .residual = added,
+                           .sum = fused ? more.view() : TensorView<T>(),
+                           .y = y.view(),
+                           .mean = row_mean,
+                           .rstd = row_rstd});
+    layer_norm_backward<T>({.dy = dy.view(),
+                            .x = fused ? more.view() : x.view(),
+                            .mean = row_mean,
+                            .rstd = row_rstd,
+                            .dsum = added,
+                            .dx = dx.view(),
+                            .dweight = feature_weight,
+                            .dbias = feature_bias});
+    for (auto* v : {&y, &more, &dx}) keep(*v);
+    for (auto* v : {&row_mean, &row_rstd, &feature_weight, &feature_bias}) keep(*v);
+  }
 
-  local_response_norm_forward<float>({.x = {x, shape}, .y = view(y, shape)});
-  local_response_norm_backward<float>({.dy = {dy, shape}, .x = {x, shape}, .dx = view(dx, shape)});
-  keep(y);
-  keep(dx);
+  local_response_norm_forward<T>({.x = x.view(), .y = y.view()});
+  local_response_norm_backward<T>({.dy = dy.view(), .x = x.view(), .dx = dx.view()});
+  for (auto* v : {&y, &dx}) keep(*v);
 
   ChannelMoments moments(shape.c);
-  moments.add(TensorView<const float>(x, shape));
-  Standardization::from(moments).apply<float>({x, shape}, view(y, shape));
+  moments.add(x.view());
+  keep(moments.mean());
+  keep(moments.m2());
+  Standardization::from(moments).apply<T>(x.view(), y.view());
   keep(y);
   return all;
 }
 
-// Large enough for several threads and several blocks in each geometry: many and few channels,
-// many and few rows, long and short ones.
-const std::vector<Shape> kShapes = {
-    {40, 64, 49},   {40, 64, 49, Layout::channels_last},
-    {3, 2, 70001},  {3, 2, 70001, Layout::channels_last},
-    {5000, 33, 1},  {60, 3001, 1},
-    {2, 1, 150000},
-};
+// Large enough for three threads and several blocks in each geometry: many and few channels, many
+// and few rows, long and short ones, short planes, narrow columns.
+const std::vector<Shape> kShapes = {{20, 64, 49},  {20, 64, 49, Layout::channels_last},
+                                    {3, 2, 9001},  {3, 2, 9001, Layout::channels_last},
+                                    {2000, 33, 1}, {30, 2001, 1},
+                                    {20000, 3, 1}, {129, 100, 4},
+                                    {2, 1, 30000}};
 
-TEST(Determinism, TheNumberOfThreadsChangesNothing) {
+TYPED_TEST(Determinism, TheNumberOfThreadsChangesNothing) {
   const int before = num_threads();
-  for_each_target([] {
-    for (const Shape& shape : kShapes) {
-      SCOPED_TRACE(name_of(shape));
-      const auto x = random_values<float>(shape.size(), 1, 2);
-      const auto dy = random_values<float>(shape.size(), 0, 1, 2);
+  for (const Shape& shape : kShapes) {
+    SCOPED_TRACE(name_of(shape));
+    const Inputs<TypeParam> inputs{shape};
+    for_each_target([&] {
       set_num_threads(1);
-      const auto one = run_everything(x.data(), dy.data(), shape);
-      for (const int threads : {2, 3, 16}) {
+      const auto one = run_everything(inputs);
+      for (const int threads : {2, 3}) {
         set_num_threads(threads);
-        EXPECT_EQ(run_everything(x.data(), dy.data(), shape), one) << threads << " threads";
+        EXPECT_EQ(run_everything(inputs), one) << threads << " threads";
       }
-    }
-  });
+    });
+  }
   set_num_threads(before);
 }
 
-TEST(Determinism, AlignmentChangesNothing) {
-  for_each_target([] {
-    for (const Shape& shape : {Shape{6, 5, 33}, Shape{6, 35, 33, Layout::channels_last}}) {
-      const auto x = random_values<float>(shape.size()), dy = random_values<float>(shape.size(), 1);
-      const auto aligned = run_everything(x.data(), dy.data(), shape);
-      auto moved_x = x, moved_dy = dy;
-      moved_x.insert(moved_x.begin(), 1, 0.0f);
-      moved_dy.insert(moved_dy.begin(), 3, 0.0f);
-      EXPECT_EQ(run_everything(moved_x.data() + 1, moved_dy.data() + 3, shape), aligned);
+TYPED_TEST(Determinism, AlignmentChangesNothing) {
+  for (const Layout layout : {Layout::channels_first, Layout::channels_last}) {
+    for (const Shape& shape : {Shape{6, 5, 33, layout}, Shape{6, 35, 33, layout},
+                               Shape{50, 16, 2, layout}, Shape{2, 3, 784, layout}}) {
+      SCOPED_TRACE(name_of(shape));
+      const Inputs<TypeParam> inputs{shape};
+      for_each_target([&] {
+        const auto aligned = run_everything(inputs);
+        EXPECT_EQ(run_everything(inputs, 1), aligned);
+        EXPECT_EQ(run_everything(inputs, 3), aligned);
+      });
     }
-  });
+  }
 }
 
 }  // namespace

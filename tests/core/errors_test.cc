@@ -35,6 +35,12 @@ TEST(BatchNormErrors, NameTheArgument) {
   refuses([&](auto& a) { a.y.shape.layout = Layout::channels_last; },
           {"y has the shape", "channels-last", "expected", "channels-first"});
   refuses([&](auto& a) { a.x.data = nullptr; }, {"x has no data", "24 elements"});
+  refuses(
+      [&](auto& a) {
+        a.residual = view(t.x, {4, 2, 3});
+      },
+      {"batch_norm: residual has the shape (N=4, C=2, S=3)", "expected (N=4, C=3, S=2)"});
+  refuses([&](auto& a) { a.residual = {nullptr, t.shape}; }, {"residual has no data"});
   refuses([&](auto& a) { a.x.shape.n = -1; }, {"x has the shape", "negative"});
   refuses(nothing, {"eps is 0", "above 0"}, {.eps = 0});
   refuses(nothing, {"eps is -"}, {.eps = -1e-5});
@@ -100,6 +106,42 @@ TEST(BatchNormErrors, InferenceAndBackwardNeedTheirStatistics) {
                                     .rstd = t.three});
       },
       {"dy has the shape", "N=2"});
+  expect_error(
+      [&] {
+        batch_norm_inference<float>({.x = view(t.x, t.shape),
+                                     .mean = t.three,
+                                     .var = t.three,
+                                     .residual = view(t.x, {4, 6}),
+                                     .y = view(t.y, t.shape)});
+      },
+      {"batch_norm_inference: residual has the shape"});
+  t.expect_untouched();
+}
+
+TEST(BatchNormErrors, BackwardNamesWhatBelongsToTheActivation) {
+  Tensors t;
+  const auto refuses = [&](auto change, const std::vector<std::string>& words) {
+    for (const Activation activation : {Activation::none, Activation::relu}) {
+      BatchNormBackward<float> args{.dy = view(t.x, t.shape),
+                                    .x = view(t.x, t.shape),
+                                    .mean = t.three,
+                                    .rstd = t.three,
+                                    .dx = view(t.y, t.shape)};
+      change(args);
+      expect_error([&] { batch_norm_backward<float>(args, Statistics::batch, activation); }, words);
+    }
+  };
+  refuses(
+      [&](auto& a) {
+        a.residual = view(t.x, {4, 6});
+      },
+      {"batch_norm_backward: residual has the shape", "expected (N=4, C=3, S=2)"});
+  refuses(
+      [&](auto& a) {
+        a.dresidual = view(t.y, {2, 3, 4});
+      },
+      {"batch_norm_backward: dresidual has the shape", "expected (N=4, C=3, S=2)"});
+  refuses([&](auto& a) { a.bias = t.two; }, {"batch_norm_backward: bias has 2", "expected 3"});
   t.expect_untouched();
 }
 
@@ -120,6 +162,19 @@ TEST(LayerNormErrors, NameTheArgument) {
   refuses([](auto&) {}, {"eps is 0"}, 0);
   refuses([](auto&) {}, {"eps is", "nan"}, kNan);
   refuses([](auto&) {}, {"eps is inf"}, HUGE_VAL);
+  refuses(
+      [&](auto& a) {
+        a.residual = view(t.x, {4, 2, 3});
+      },
+      {"layer_norm: residual has the shape", "expected (N=4, C=3, S=2)"});
+  std::vector<float> sum(24);
+  refuses([&](auto& a) { a.sum = view(sum, t.shape); }, {"layer_norm: sum", "residual"});
+  refuses(
+      [&](auto& a) {
+        a.residual = view(t.x, t.shape);
+        a.sum = view(sum, {4, 6});
+      },
+      {"layer_norm: sum has the shape", "expected (N=4, C=3, S=2)"});
   expect_error(
       [&] {
         layer_norm_backward<float>({.dy = view(t.x, t.shape),
@@ -130,6 +185,16 @@ TEST(LayerNormErrors, NameTheArgument) {
                                     .dweight = t.two});
       },
       {"layer_norm_backward: dweight has 2 elements, expected 6"});
+  expect_error(
+      [&] {
+        layer_norm_backward<float>({.dy = view(t.x, t.shape),
+                                    .x = view(t.x, t.shape),
+                                    .mean = t.four,
+                                    .rstd = t.four,
+                                    .dsum = view(t.x, {4, 6}),
+                                    .dx = view(t.y, t.shape)});
+      },
+      {"layer_norm_backward: dsum has the shape", "expected (N=4, C=3, S=2)"});
   t.expect_untouched();
 }
 
@@ -140,9 +205,11 @@ TEST(EmptyTensors, AreLegal) {
     std::vector<float> per_channel(static_cast<std::size_t>(shape.c), 1),
         per_sample(static_cast<std::size_t>(shape.n), 1);
     const TensorView<float> empty(nullptr, shape);
-    batch_norm_forward<float>({.x = empty, .weight = per_channel, .y = empty});
+    batch_norm_forward<float>({.x = empty, .weight = per_channel, .residual = empty, .y = empty},
+                              {.activation = Activation::relu});
     batch_norm_inference<float>({.x = empty, .mean = per_channel, .var = per_channel, .y = empty});
-    layer_norm_forward<float>({.x = empty, .y = empty, .mean = per_sample});
+    layer_norm_forward<float>(
+        {.x = empty, .residual = empty, .sum = empty, .y = empty, .mean = per_sample});
     local_response_norm_forward<float>({.x = empty, .y = empty});
     std::vector<float> dweight(per_channel.size(), 7), dbias(per_channel.size(), 7);
     batch_norm_backward<float>({.dy = empty,

@@ -39,87 +39,118 @@ void expect_gradient(const std::vector<double>& actual, const std::vector<double
 const std::vector<Shape> kShapes = {
     {5, 3, 1}, {3, 4, 5}, {3, 4, 5, Layout::channels_last}, {7, 1, 3}, {2, 19, 1}};
 
+// A step moves a pre-activation by less than this, so that one beyond it stays on its side of the
+// kink.
+constexpr double kKink = 1e-3;
+
 TEST(FiniteDifferences, BatchNorm) {
-  for_each_target([] {
-    for (const Shape& shape : kShapes) {
-      for (const Statistics statistics : {Statistics::batch, Statistics::given}) {
-        SCOPED_TRACE(name_of(shape));
-        const auto channels = static_cast<std::size_t>(shape.c);
-        auto x = random_values<double>(shape.size(), 1, 2),
-             dy = random_values<double>(shape.size());
-        auto weight = random_values<double>(shape.c, 1, 0.5), bias = random_values<double>(shape.c);
-        std::vector<double> mean(channels, 0.5), var(channels, 1.5), rstd(channels);
-        std::vector<double> saved_mean = mean;
-        const auto forward = [&] {
-          std::vector<double> y(x.size());
-          if (statistics == Statistics::batch) {
-            batch_norm_forward<double>({.x = view(x, shape),
+  for (const Shape& shape : kShapes) {
+    for (const auto& [statistics, activation] : {std::pair{Statistics::batch, Activation::none},
+                                                 {Statistics::batch, Activation::relu},
+                                                 {Statistics::given, Activation::none},
+                                                 {Statistics::given, Activation::relu}}) {
+      SCOPED_TRACE(name_of(shape));
+      const auto channels = static_cast<std::size_t>(shape.c);
+      auto x = random_values<double>(shape.size(), 1, 2), dy = random_values<double>(shape.size()),
+           residual = random_values<double>(shape.size(), 0, 1, 2);
+      auto weight = random_values<double>(shape.c, 1, 0.5), bias = random_values<double>(shape.c);
+      std::vector<double> mean(channels, 0.5), var(channels, 1.5), rstd(channels);
+      std::vector<double> saved_mean = mean;
+      const auto run = [&](Activation with) {
+        std::vector<double> y(x.size());
+        if (statistics == Statistics::batch) {
+          batch_norm_forward<double>({.x = view(x, shape),
+                                      .weight = weight,
+                                      .bias = bias,
+                                      .residual = view(residual, shape),
+                                      .y = view(y, shape),
+                                      .mean = saved_mean,
+                                      .rstd = rstd},
+                                     {.activation = with});
+        } else {
+          batch_norm_inference<double>({.x = view(x, shape),
                                         .weight = weight,
                                         .bias = bias,
+                                        .mean = mean,
+                                        .var = var,
+                                        .residual = view(residual, shape),
                                         .y = view(y, shape),
-                                        .mean = saved_mean,
-                                        .rstd = rstd});
-          } else {
-            batch_norm_inference<double>({.x = view(x, shape),
-                                          .weight = weight,
-                                          .bias = bias,
-                                          .mean = mean,
-                                          .var = var,
-                                          .y = view(y, shape),
-                                          .rstd = rstd});
-          }
-          return y;
-        };
+                                        .rstd = rstd},
+                                       1e-5, with);
+        }
+        return y;
+      };
+      const auto forward = [&] { return run(activation); };
+      const auto before = run(Activation::none);
+      for (std::size_t i = 0; i < dy.size(); ++i) {
+        if (std::abs(before[i]) < kKink) dy[i] = 0;
+      }
+      for_each_target([&] {
         forward();
-        std::vector<double> dx(x.size()), dweight(channels), dbias(channels);
+        std::vector<double> dx(x.size()), dresidual(x.size()), dweight(channels), dbias(channels);
         batch_norm_backward<double>({.dy = view(dy, shape),
                                      .x = view(x, shape),
                                      .weight = weight,
                                      .mean = saved_mean,
                                      .rstd = rstd,
+                                     .bias = bias,
+                                     .residual = view(residual, shape),
                                      .dx = view(dx, shape),
+                                     .dresidual = view(dresidual, shape),
                                      .dweight = dweight,
                                      .dbias = dbias},
-                                    statistics);
+                                    statistics, activation);
         expect_gradient(dx, differences(x, dy, forward), "dx");
+        expect_gradient(dresidual, differences(residual, dy, forward), "dresidual");
         expect_gradient(dweight, differences(weight, dy, forward), "dweight");
         expect_gradient(dbias, differences(bias, dy, forward), "dbias");
-      }
+      });
     }
-  });
+  }
 }
 
+// Two results, y and the sum, that both pass gradients on.
 TEST(FiniteDifferences, LayerNorm) {
   for_each_target([] {
     for (const Shape& shape : kShapes) {
       SCOPED_TRACE(name_of(shape));
       const std::int64_t features = shape.c * shape.s;
-      auto x = random_values<double>(shape.size(), 1, 2), dy = random_values<double>(shape.size());
+      auto x = random_values<double>(shape.size(), 1, 2), dy = random_values<double>(shape.size()),
+           residual = random_values<double>(shape.size(), 0, 1, 2),
+           dsum = random_values<double>(shape.size(), 0, 1, 3);
       auto weight = random_values<double>(features, 1, 0.5), bias = random_values<double>(features);
-      std::vector<double> mean(static_cast<std::size_t>(shape.n)), rstd(mean.size());
+      std::vector<double> mean(static_cast<std::size_t>(shape.n)), rstd(mean.size()), sum(x.size());
+      // y, then the sum.
       const auto forward = [&] {
         std::vector<double> y(x.size());
         layer_norm_forward<double>({.x = view(x, shape),
                                     .weight = weight,
                                     .bias = bias,
+                                    .residual = view(residual, shape),
+                                    .sum = view(sum, shape),
                                     .y = view(y, shape),
                                     .mean = mean,
                                     .rstd = rstd});
+        y.insert(y.end(), sum.begin(), sum.end());
         return y;
       };
       forward();
       std::vector<double> dx(x.size()), dweight(weight.size()), dbias(weight.size());
       layer_norm_backward<double>({.dy = view(dy, shape),
-                                   .x = view(x, shape),
+                                   .x = view(sum, shape),
                                    .weight = weight,
                                    .mean = mean,
                                    .rstd = rstd,
+                                   .dsum = view(dsum, shape),
                                    .dx = view(dx, shape),
                                    .dweight = dweight,
                                    .dbias = dbias});
-      expect_gradient(dx, differences(x, dy, forward), "dx");
-      expect_gradient(dweight, differences(weight, dy, forward), "dweight");
-      expect_gradient(dbias, differences(bias, dy, forward), "dbias");
+      auto both = dy;
+      both.insert(both.end(), dsum.begin(), dsum.end());
+      expect_gradient(dx, differences(x, both, forward), "dx");
+      expect_gradient(dx, differences(residual, both, forward), "dx of the residual");
+      expect_gradient(dweight, differences(weight, both, forward), "dweight");
+      expect_gradient(dbias, differences(bias, both, forward), "dbias");
     }
   });
 }

@@ -9,8 +9,7 @@ using Options = LocalResponseNormOptions;
 
 template <class T>
 class LocalResponseNorm : public ::testing::Test {};
-using Types = ::testing::Types<float, double>;
-TYPED_TEST_SUITE(LocalResponseNorm, Types);
+TYPED_TEST_SUITE(LocalResponseNorm, AllTypes, TypeName);
 
 std::vector<Options> test_options() {
   return {
@@ -35,35 +34,41 @@ double power_error(const Options& options, double base, double points) {
 
 TYPED_TEST(LocalResponseNorm, MatchesTheReference) {
   using T = TypeParam;
-  for_each_target([] {
-    for (const auto& [n, c, s] : std::vector<std::array<std::int64_t, 3>>{{1, 1, 1},
-                                                                          {3, 2, 1},
-                                                                          {2, 17, 1},
-                                                                          {2, 5, 3},
-                                                                          {1, 96, 63},
-                                                                          {2, 33, 64},
-                                                                          {2, 7, 65},
-                                                                          {1, 16, 200},
-                                                                          {400, 5, 9},
-                                                                          {1, 3, 2003}}) {
-      for (const Layout layout : {Layout::channels_first, Layout::channels_last}) {
-        const Shape shape{n, c, s, layout};
-        SCOPED_TRACE(name_of(shape));
-        const auto x = random_values<T>(shape.size(), 0, 2);
-        const auto dy = random_values<T>(shape.size(), 0, 1, 2);
-        for (const Options& options : test_options()) {
-          SCOPED_TRACE(options.beta);
-          const auto expected = reference::local_response_norm(shape, to_double(x), options);
-          const auto expected_dx =
-              reference::local_response_norm_backward(shape, to_double(dy), to_double(x), options);
-          // The largest base there can be bounds every power's error.
-          const double points =
-              static_cast<double>(std::min(c, options.behind + 1 + options.ahead));
-          double largest = 0;
-          for (const T v : x) largest = std::max(largest, std::abs(static_cast<double>(v)));
-          const double most = options.k + options.alpha * points * largest * largest;
-          const double error = std::max(power_error<T>(options, most, points),
-                                        power_error<T>(options, options.k, points));
+  for (const auto& [n, c, s] : std::vector<std::array<std::int64_t, 3>>{{1, 1, 1},
+                                                                        {3, 2, 1},
+                                                                        {2, 17, 1},
+                                                                        {2, 5, 3},
+                                                                        {50, 3, 2},
+                                                                        {1, 96, 49},
+                                                                        {2, 33, 64},
+                                                                        {2, 7, 65},
+                                                                        {1, 15, 257},
+                                                                        {1, 16, 255},
+                                                                        {400, 5, 9},
+                                                                        {1, 3, 3025}}) {
+    for (const Layout layout : {Layout::channels_first, Layout::channels_last}) {
+      const Shape shape{n, c, s, layout};
+      SCOPED_TRACE(name_of(shape));
+      const auto x = random_values<T>(shape.size(), 0, 2);
+      const auto dy = random_values<T>(shape.size(), 0, 1, 2);
+      double largest = 0;
+      for (const T v : x) largest = std::max(largest, std::abs(to_double(v)));
+      for (const Options& options : test_options()) {
+        SCOPED_TRACE(options.beta);
+        const auto expected = reference::local_response_norm(shape, to_double(x), options);
+        const auto expected_dx =
+            reference::local_response_norm_backward(shape, to_double(dy), to_double(x), options);
+        // The largest base there can be bounds every power's error.
+        const double points = static_cast<double>(std::min(c, options.behind + 1 + options.ahead));
+        const double most = options.k + options.alpha * points * largest * largest;
+        const double error = std::max(power_error<T>(options, most, points),
+                                      power_error<T>(options, options.k, points));
+        // Terms of the window: |2 alpha beta x dy x base^(-beta-1)|, at most `points` of them.
+        const double power =
+            std::max(std::pow(options.k, -options.beta), std::pow(most, -options.beta));
+        const double term = 2 * options.alpha * std::abs(options.beta) * largest * largest * power /
+                            std::min(options.k, 1.0) * 4;
+        for_each_target([&] {
           std::vector<T> y(x.size()), dx(x.size());
           local_response_norm_forward<T>({.x = view(x, shape), .y = view(y, shape)}, options);
           expect_close(
@@ -71,15 +76,10 @@ TYPED_TEST(LocalResponseNorm, MatchesTheReference) {
               "y");
           local_response_norm_backward<T>(
               {.dy = view(dy, shape), .x = view(x, shape), .dx = view(dx, shape)}, options);
-          // Terms of the window: |2 alpha beta x dy x base^(-beta-1)|, at most `points` of them.
-          const double power =
-              std::max(std::pow(options.k, -options.beta), std::pow(most, -options.beta));
-          const double term = 2 * options.alpha * std::abs(options.beta) * largest * largest *
-                              power / std::min(options.k, 1.0) * 4;
           expect_close(
               dx, expected_dx,
               [&](std::size_t i) {
-                return 4 * error * (power * std::abs(static_cast<double>(dy[i])) + points * term);
+                return 4 * error * (power * std::abs(to_double(dy[i])) + points * term);
               },
               "dx");
 
@@ -87,18 +87,18 @@ TYPED_TEST(LocalResponseNorm, MatchesTheReference) {
           local_response_norm_forward<T>(
               {.x = TensorView<const T>(in_place.data(), shape), .y = view(in_place, shape)},
               options);
-          EXPECT_EQ(in_place, y);
+          expect_same(in_place, y, "y in place of x");
           in_place = dy;
           local_response_norm_backward<T>({.dy = TensorView<const T>(in_place.data(), shape),
                                            .x = view(x, shape),
                                            .dx = view(in_place, shape)},
                                           options);
-          EXPECT_EQ(in_place, dx);
-          if (::testing::Test::HasFailure()) return;
-        }
+          expect_same(in_place, dx, "dx in place of dy");
+        });
+        if (::testing::Test::HasFailure()) return;
       }
     }
-  });
+  }
 }
 
 // A sliding sum would leave about 1e12 * 2^-24 of the large value in every later window.

@@ -7,8 +7,7 @@ namespace {
 
 template <class T>
 class MomentsOf : public ::testing::Test {};
-using Types = ::testing::Types<float, double>;
-TYPED_TEST_SUITE(MomentsOf, Types);
+TYPED_TEST_SUITE(MomentsOf, WideTypes, TypeName);
 
 // condition: by how much more than M2 the shifted squares may sum to, at most 64 (moments-inl.h).
 template <class T>
@@ -123,54 +122,6 @@ TEST(Moments, EmptyGroups) {
   EXPECT_EQ(a.biased_variance(), 0);
   EXPECT_TRUE(std::isnan(a.unbiased_variance()));
   EXPECT_EQ(moments_of(std::span<const float>{}).count, 0);
-}
-
-// Any cut of a data set into batches, in either layout, gives the statistics of the whole.
-TEST(ChannelMoments, BatchesMergeToTheWhole) {
-  for_each_target([] {
-    for (const Layout layout : {Layout::channels_first, Layout::channels_last}) {
-      const Shape whole{30, 5, 7, layout};
-      const auto x = random_values<float>(whole.size(), 3, 2);
-      const auto expected = reference::batch_norm(whole, to_double(x), {}, {}, 1);
-      ChannelMoments moments(5), workers(5);
-      std::int64_t begin = 0;
-      for (const std::int64_t n : {1, 0, 16, 3}) {
-        moments.add(TensorView<const float>(x.data() + begin * 35, {n, 5, 7, layout}));
-        begin += n;
-      }
-      workers.add(TensorView<const float>(x.data() + begin * 35, {30 - begin, 5, 7, layout}));
-      moments.merge(workers);
-      EXPECT_EQ(moments.count(), 210);
-      for (std::int64_t c = 0; c < 5; ++c) {
-        const auto i = static_cast<std::size_t>(c);
-        EXPECT_NEAR(moments.mean()[i], expected.mean[i], 4 * sum_error<float>(210) * 2);
-        EXPECT_NEAR(moments.biased_variance(c), expected.variance[i],
-                    3 * 17 * sum_error<float>(210) * expected.variance[i]);
-        EXPECT_NEAR(moments.unbiased_variance(c), moments.biased_variance(c) * 210 / 209, 1e-12);
-      }
-      EXPECT_TRUE(moments.finite());
-    }
-  });
-}
-
-// Squares of values as they are would overflow; those of differences do not.
-TEST(ChannelMoments, HugeValuesDoNotOverflow) {
-  for (const Layout layout : {Layout::channels_first, Layout::channels_last}) {
-    const Shape shape{150, 2, 3, layout};
-    const std::vector<double> x(static_cast<std::size_t>(shape.size()), -1e160);
-    ChannelMoments moments(2);
-    moments.add(view(x, shape));
-    EXPECT_EQ(moments.mean()[1], -1e160);
-    EXPECT_EQ(moments.m2()[1], 0);
-  }
-}
-
-TEST(ChannelMoments, RefusesOtherChannels) {
-  ChannelMoments moments(3);
-  const std::vector<float> x(8);
-  expect_error([&] { moments.add(view(x, {2, 4})); }, {"x has 4 channels", "expected 3"});
-  expect_error([&] { moments.merge(ChannelMoments(2)); }, {"2 channels", "expected 3"});
-  expect_error([] { ChannelMoments(-1); }, {"channels is -1"});
 }
 
 }  // namespace

@@ -42,6 +42,23 @@ TEST(Reference, BatchNormInferenceByHand) {
   expect_near(batch_norm_inference({1, 2}, {1, 2}, {}, {}, {0, 5}, {1, 6}, 3), {0.5, -1});
 }
 
+// Statistics that are given: mean 1, variance 1, eps 3, so rstd 1/2 and x^ = {0, 1}; weight 4.
+TEST(Reference, BatchNormGivenBackwardByHand) {
+  const Gradients g = batch_norm_given_backward({2, 1}, {5, 7}, {1, 3}, {4}, {1}, {1}, 3);
+  expect_near(g.dx, {10, 14});
+  expect_near(g.dweight, {7});
+  expect_near(g.dbias, {12});
+}
+
+TEST(Reference, StepsAroundByHand) {
+  const double nan = std::nan("");
+  expect_near(add({1, 2}, {3, -5}), {4, -3});
+  const Values y = relu({2, 0, -3, nan});
+  expect_near({y[0], y[1], y[2]}, {2, 0, 0});
+  EXPECT_TRUE(std::isnan(y[3]));
+  expect_near(relu_backward({5, 6, 7, 8}, y), {5, 0, 0, 8});
+}
+
 // Row {1, 3}: mean 2, variance 1, with eps 3 rstd 1/2. Row {2, 8}: 5, 9, 1/sqrt(12).
 TEST(Reference, LayerNormByHand) {
   const Normalized r = layer_norm({2, 2}, {1, 3, 2, 8}, {2, 4}, {0, 1}, 3);

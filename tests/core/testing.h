@@ -1,4 +1,4 @@
-// What the core's tests share: data, tolerances, and running under every SIMD target.
+// What the core's tests share: data, comparison, and running under every SIMD target.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -9,70 +9,64 @@
 #include <cstdint>
 #include <limits>
 #include <random>
+#include <sstream>
 #include <string>
 #include <vector>
 
 #include "evenkeel/evenkeel.h"
 #include "reference/reference.h"
+#include "tests/core/tolerance.h"
 
 namespace evenkeel::testing {
 
 using reference::Values;
 
-// Unit roundoff: the relative error of one correctly rounded operation.
-template <class T>
-constexpr double unit() {
-  return static_cast<double>(std::numeric_limits<T>::epsilon()) / 2;
-}
-
-// How far a sum of n terms t may be off, as a multiple of sum |t|: a unit for every addition that a
-// term goes through before the sum goes on in double (Higham 2002, section 4.2), and 8 for joining
-// accumulators and lanes and for the rounding of the term itself. Along a run, a block of 4096 goes
-// to 4 accumulators of one lane at least; in a column, 64 rows go to one.
-template <class T>
-constexpr double sum_error(std::int64_t n) {
-  const std::int64_t chain =
-      std::max(std::min<std::int64_t>(n, 4096) / 4, std::min<std::int64_t>(n, 64));
-  return static_cast<double>(chain + 8) * unit<T>();
-}
-
-// How far statistics of n values, and x^ from them, may be off. Shifted squares sum to at most
-// condition * M2, where condition = 1 + (shift - mean)^2 / var and the shift is a value of the
-// group, so at most 1 + the largest x^^2. M2 is their sum (error s * condition) less the squared
-// sum over n (2 s * condition); rstd takes half of that; the mean is off by s * sqrt(condition) *
-// std.
-template <class T>
-struct StatisticsError {
-  double sum;  // s
-  double condition;
-
-  StatisticsError(std::int64_t n, double largest_x_hat)
-      : sum(sum_error<T>(n)), condition(1 + largest_x_hat * largest_x_hat) {}
-  double rstd() const { return 1.5 * sum * condition; }       // relative
-  double mean() const { return sum * std::sqrt(condition); }  // in standard deviations
-  double x_hat(double x_hat) const { return rstd() * std::abs(x_hat) + mean(); }
-  // Of dx = scale * (g - mean(g) - x^ * mean(g*x^)), as a multiple of scale: the relative error of
-  // scale and six roundings, the errors of the two means, and that of x^ in both its places.
-  double dx(double g, double mean_g, double x_hat, double mean_g_x, double x_hat_error) const {
-    return (rstd() + sum + 6 * unit<T>()) * (g + mean_g + x_hat * mean_g_x) +
-           x_hat_error * (mean_g_x + x_hat * mean_g);
+// The activation types, and their names in the names of typed tests.
+using AllTypes = ::testing::Types<float, double, BFloat16, Float16>;
+using WideTypes = ::testing::Types<float, double>;
+using NarrowTypes = ::testing::Types<BFloat16, Float16>;
+struct TypeName {
+  template <class T>
+  static std::string GetName(int) {
+    if (std::is_same_v<T, BFloat16>) return "bf16";
+    if (std::is_same_v<T, Float16>) return "f16";
+    return std::is_same_v<T, double> ? "double" : "float";
   }
 };
 
-// Values of a normal distribution, rounded to T.
+template <class T>
+double to_double(const T& value) {
+  if constexpr (kIs16Bit<T>) {
+    return static_cast<double>(static_cast<float>(value));
+  } else {
+    return static_cast<double>(value);
+  }
+}
+template <class T>
+Values to_double(const std::vector<T>& values) {
+  Values result;
+  result.reserve(values.size());
+  for (const T& v : values) result.push_back(to_double(v));
+  return result;
+}
+template <class T>
+T from_double(double value) {
+  if constexpr (kIs16Bit<T>) {
+    return T(static_cast<float>(value));
+  } else {
+    return static_cast<T>(value);
+  }
+}
+
+// Values of a normal distribution, rounded to T: the reference gets the rounded ones.
 template <class T>
 std::vector<T> random_values(std::int64_t size, double mean = 0, double std = 1,
                              unsigned seed = 1) {
   std::mt19937_64 engine(seed);
   std::normal_distribution<double> normal(mean, std);
   std::vector<T> values(static_cast<std::size_t>(size));
-  for (T& v : values) v = static_cast<T>(normal(engine));
+  for (T& v : values) v = from_double<T>(normal(engine));
   return values;
-}
-
-template <class T>
-Values to_double(const std::vector<T>& values) {
-  return Values(values.begin(), values.end());
 }
 
 template <class T>
@@ -83,16 +77,40 @@ template <class T>
 TensorView<T> view(std::vector<T>& values, const Shape& shape) {
   return {values.data(), shape};
 }
+// As view, but absent if there are no values.
+template <class T>
+TensorView<const T> view_or_absent(const std::vector<T>& values, const Shape& shape) {
+  return values.empty() ? TensorView<const T>() : view(values, shape);
+}
 
-// actual[i] within bound(i) of expected[i].
+inline std::size_t channel_of(const Shape& shape, std::size_t element) {
+  const auto at = static_cast<std::int64_t>(element);
+  return static_cast<std::size_t>(shape.layout == Layout::channels_first ? at / shape.s % shape.c
+                                                                         : at % shape.c);
+}
+
+// actual[i] within bound(i) of expected[i], and the rounding of the store in T.
 template <class T, class Bound>
 void expect_close(const std::vector<T>& actual, const Values& expected, const Bound& bound,
                   const std::string& what) {
   ASSERT_EQ(actual.size(), expected.size()) << what;
   for (std::size_t i = 0; i < actual.size(); ++i) {
-    const double error = std::abs(static_cast<double>(actual[i]) - expected[i]);
-    ASSERT_LE(error, bound(i)) << what << "[" << i << "] is " << actual[i] << ", expected "
-                               << expected[i];
+    const double error = std::abs(to_double(actual[i]) - expected[i]), allowed = bound(i);
+    if (error <= allowed + store_error<T>(std::abs(expected[i]) + allowed)) continue;
+    FAIL() << what << "[" << i << "] is " << to_double(actual[i]) << ", expected " << expected[i]
+           << " within " << allowed;
+  }
+}
+
+// Bitwise the same but for NaN, of which any will do.
+template <class T>
+void expect_same(const std::vector<T>& actual, const std::vector<T>& expected,
+                 const std::string& what) {
+  ASSERT_EQ(actual.size(), expected.size()) << what;
+  for (std::size_t i = 0; i < actual.size(); ++i) {
+    const double a = to_double(actual[i]), e = to_double(expected[i]);
+    const bool same = std::isnan(e) ? std::isnan(a) : a == e && std::signbit(a) == std::signbit(e);
+    if (!same) FAIL() << what << "[" << i << "] is " << a << ", expected " << e;
   }
 }
 
@@ -122,13 +140,18 @@ void expect_error(const F& f, const std::vector<std::string>& words) {
   }
 }
 
-// Shapes around vector lengths and block sizes, primes, ones and empties, in both layouts.
+// Shapes around vector lengths and block sizes, primes and ones, planes of networks (7x7, 14x14,
+// 28x28, 55x55), narrow and wide rows, in both layouts.
 inline std::vector<Shape> test_shapes() {
   std::vector<Shape> shapes;
   const std::vector<std::array<std::int64_t, 3>> sizes = {
-      {2, 1, 1},     {2, 4, 1},    {7, 15, 1},    {5, 16, 1},   {3, 17, 1},   {66, 31, 1},
-      {2, 3, 2},     {3, 5, 7},    {1, 2, 63},    {2, 33, 64},  {1, 1, 4097}, {3, 2, 4099},
-      {1, 3, 70001}, {129, 67, 3}, {1025, 19, 2}, {2, 2063, 3}, {1, 520, 131}};
+      {2, 1, 1},    {2, 4, 1},     {7, 15, 1},    {5, 16, 1},    {3, 17, 1},   {66, 31, 1},
+      {50, 32, 1},  {129, 100, 1}, {2, 2048, 1},  {700, 2, 1},   {301, 3, 1},  {1, 1, 2},
+      {2, 3, 2},    {50, 15, 2},   {129, 67, 3},  {1025, 19, 2}, {2, 2063, 3}, {2, 2048, 2},
+      {3, 5, 7},    {50, 16, 15},  {129, 2, 15},  {50, 17, 49},  {2, 100, 49}, {129, 3, 49},
+      {1, 2, 63},   {2, 33, 64},   {1, 520, 131}, {1, 32, 196},  {50, 1, 196}, {2, 15, 255},
+      {50, 2, 255}, {2, 3, 256},   {1, 100, 256}, {50, 1, 257},  {2, 32, 257}, {1, 16, 784},
+      {2, 17, 784}, {2, 3, 3025},  {1, 1, 4097},  {3, 2, 4099},  {1, 3, 70001}};
   for (const auto& [n, c, s] : sizes) {
     shapes.push_back({n, c, s, Layout::channels_first});
     shapes.push_back({n, c, s, Layout::channels_last});
@@ -137,9 +160,10 @@ inline std::vector<Shape> test_shapes() {
 }
 
 inline std::string name_of(const Shape& shape) {
-  return std::string("n") + std::to_string(shape.n) + " c" + std::to_string(shape.c) + " s" +
-         std::to_string(shape.s) +
-         (shape.layout == Layout::channels_first ? " channels-first" : " channels-last");
+  std::ostringstream name;
+  name << "n" << shape.n << " c" << shape.c << " s" << shape.s
+       << (shape.layout == Layout::channels_first ? " channels-first" : " channels-last");
+  return name.str();
 }
 
 }  // namespace evenkeel::testing

@@ -1,0 +1,212 @@
+// Tensors larger than any cache, whose outputs the kernels may write past it. The reference would
+// take minutes: each value is computed here from its formula with the statistics that came out, and
+// those are summed again in double; or it is compared bitwise with the same samples in small
+// batches. Data begin one element into their memory, so that no vector of them is aligned.
+#include "tests/core/testing.h"
+
+namespace evenkeel::testing {
+namespace {
+
+// Of one tensor. A pass over two or more of them is larger than the caches that the library reckons
+// with.
+constexpr std::int64_t kBytes = 34 << 20;
+
+// A short table again and again: millions of random numbers would cost more than the operation.
+template <class T>
+std::vector<T> repeated_values(std::size_t size, double mean, unsigned seed) {
+  const auto table = random_values<T>(65521, mean, 1, seed);
+  std::vector<T> values(size);
+  for (std::size_t i = 0; i < size; ++i) values[i] = table[i % table.size()];
+  return values;
+}
+
+template <class T>
+TensorView<const T> input(const std::vector<T>& values, const Shape& shape) {
+  return {values.data() + 1, shape};
+}
+template <class T>
+TensorView<T> output(std::vector<T>& values, const Shape& shape) {
+  return {values.data() + 1, shape};
+}
+
+// Whether `actual` is a T within `bound` of `expected`, and rounded: rounding keeps order.
+template <class T>
+bool is_close(T actual, double expected, double bound) {
+  return to_double(actual) >= to_double(from_double<T>(expected - bound)) &&
+         to_double(actual) <= to_double(from_double<T>(expected + bound));
+}
+
+// Calls f(i, channel) for each element, in the order of memory.
+template <class F>
+void for_each_element(const Shape& shape, const F& f) {
+  const bool first = shape.layout == Layout::channels_first;
+  const std::int64_t middle = first ? shape.c : shape.s, inner = first ? shape.s : shape.c;
+  std::size_t i = 0;
+  for (std::int64_t n = 0; n < shape.n; ++n) {
+    for (std::int64_t m = 0; m < middle; ++m) {
+      for (std::int64_t k = 0; k < inner; ++k) f(i++, static_cast<std::size_t>(first ? m : k));
+    }
+  }
+}
+
+template <class T>
+class Large : public ::testing::Test {
+ public:
+  static constexpr std::int64_t kElements = kBytes / static_cast<std::int64_t>(sizeof(T));
+};
+using LargeTypes = ::testing::Types<float, BFloat16>;
+TYPED_TEST_SUITE(Large, LargeTypes, TypeName);
+
+// y = relu(x^ * weight + bias + residual) and back.
+template <class T>
+void expect_batch_norm(const Shape& shape) {
+  SCOPED_TRACE(name_of(shape));
+  const auto size = static_cast<std::size_t>(shape.size());
+  const auto channels = static_cast<std::size_t>(shape.c);
+  const auto x = repeated_values<T>(size + 1, 3, 1), residual = repeated_values<T>(size + 1, 0, 2),
+             dy = repeated_values<T>(size + 1, 0.5, 3);
+  const auto weight = random_values<Stat<T>>(shape.c, 1, 0.5, 4),
+             bias = random_values<Stat<T>>(shape.c, 0, 0.5, 5);
+  std::vector<T> y(size + 1), dx(size + 1), dresidual(size + 1);
+  std::vector<Stat<T>> mean(channels), rstd(channels), dweight(channels), dbias(channels);
+  batch_norm_forward<T>({.x = input(x, shape),
+                         .weight = weight,
+                         .bias = bias,
+                         .residual = input(residual, shape),
+                         .y = output(y, shape),
+                         .mean = mean,
+                         .rstd = rstd},
+                        {.activation = Activation::relu});
+  batch_norm_backward<T>({.dy = input(dy, shape),
+                          .x = input(x, shape),
+                          .weight = weight,
+                          .mean = mean,
+                          .rstd = rstd,
+                          .bias = bias,
+                          .residual = input(residual, shape),
+                          .dx = output(dx, shape),
+                          .dresidual = output(dresidual, shape),
+                          .dweight = dweight,
+                          .dbias = dbias},
+                         Statistics::batch, Activation::relu);
+
+  std::vector<double> sum(channels), squares(channels), sum_dy(channels), sum_dy_x(channels);
+  const auto count = static_cast<double>(shape.per_channel());
+  const auto x_hat = [&](std::size_t i, std::size_t c) {
+    return (to_double(x[i + 1]) - static_cast<double>(mean[c])) * static_cast<double>(rstd[c]);
+  };
+  std::size_t wrong = 0;
+  for_each_element(shape, [&](std::size_t i, std::size_t c) {
+    const double w = static_cast<double>(weight[c]), b = static_cast<double>(bias[c]);
+    const double expected = x_hat(i, c) * w + b + to_double(residual[i + 1]);
+    const double passed = to_double(dresidual[i + 1]);
+    // Terms of at most 25, five roundings.
+    const double bound = 5 * 25 * unit<T>();
+    wrong += !is_close(y[i + 1], std::max(expected, 0.0), bound);
+    const bool sure = std::abs(expected) > bound;
+    wrong += sure && passed != (expected > 0 ? to_double(dy[i + 1]) : 0);
+    sum[c] += x_hat(i, c);
+    squares[c] += x_hat(i, c) * x_hat(i, c);
+    sum_dy[c] += passed;
+    sum_dy_x[c] += passed * x_hat(i, c);
+  });
+  EXPECT_EQ(wrong, 0U) << "of y and dresidual";
+  for (std::size_t c = 0; c < channels; ++c) {
+    // x^ has mean 0 and variance 1 to rounding, and to eps = 1e-5 in the variance; sums as in the
+    // other tests, of terms that are 1 in the mean.
+    const double error = sum_error<T>(shape.per_channel());
+    EXPECT_NEAR(sum[c] / count, 0, 4 * error);
+    EXPECT_NEAR(squares[c] / count, 1 - 1e-5, 8 * error + 1e-6);
+    EXPECT_NEAR(static_cast<double>(dbias[c]) / count, sum_dy[c] / count, 2 * error);
+    EXPECT_NEAR(static_cast<double>(dweight[c]) / count, sum_dy_x[c] / count, 2 * error);
+  }
+  for_each_element(shape, [&](std::size_t i, std::size_t c) {
+    const double expected =
+        static_cast<double>(weight[c]) * static_cast<double>(rstd[c]) *
+        (to_double(dresidual[i + 1]) - sum_dy[c] / count - x_hat(i, c) * sum_dy_x[c] / count);
+    const double bound = 8 * 25 * unit<T>() + 8 * sum_error<T>(shape.per_channel());
+    wrong += !is_close(dx[i + 1], expected, bound);
+  });
+  EXPECT_EQ(wrong, 0U) << "of dx";
+}
+
+TYPED_TEST(Large, BatchNorm) {
+  const std::int64_t planes = this->kElements / (67 * 784);
+  for_each_target([&] { expect_batch_norm<TypeParam>({planes, 67, 784}); });
+  expect_batch_norm<TypeParam>({planes, 67, 784, Layout::channels_last});
+  expect_batch_norm<TypeParam>({this->kElements / (2048 * 49), 2048, 49});
+}
+
+// Calls f(first, n) for batches of at most `most` samples.
+template <class F>
+void in_small_batches(std::int64_t samples, std::int64_t most, const F& f) {
+  for (std::int64_t first = 0; first < samples; first += most) {
+    f(first, std::min(most, samples - first));
+  }
+}
+
+TYPED_TEST(Large, LayerNorm) {
+  using T = TypeParam;
+  constexpr std::int64_t kFeatures = 771;
+  const Shape shape{this->kElements / kFeatures + 1, kFeatures};
+  const auto size = static_cast<std::size_t>(shape.size());
+  const auto x = repeated_values<T>(size + 1, 3, 1), residual = repeated_values<T>(size + 1, 0, 2),
+             dy = repeated_values<T>(size + 1, 0.5, 3);
+  for_each_target([&] {
+    std::vector<T> y(size + 1), sum(size + 1), dx(size + 1), small_y(size + 1), small_sum(size + 1),
+        small_dx(size + 1);
+    std::vector<Stat<T>> mean(static_cast<std::size_t>(shape.n)), rstd(mean.size());
+    const auto run = [&](std::int64_t first, std::int64_t n, T* y_out, T* sum_out, T* dx_out) {
+      const Shape part{n, kFeatures};
+      const std::int64_t at = first * kFeatures + 1;
+      const auto row = static_cast<std::size_t>(first), rows = static_cast<std::size_t>(n);
+      layer_norm_forward<T>({.x = {x.data() + at, part},
+                             .residual = {residual.data() + at, part},
+                             .sum = {sum_out + at, part},
+                             .y = {y_out + at, part},
+                             .mean = std::span(mean).subspan(row, rows),
+                             .rstd = std::span(rstd).subspan(row, rows)});
+      layer_norm_backward<T>({.dy = {dy.data() + at, part},
+                              .x = {sum_out + at, part},
+                              .mean = std::span(mean).subspan(row, rows),
+                              .rstd = std::span(rstd).subspan(row, rows),
+                              .dsum = {residual.data() + at, part},
+                              .dx = {dx_out + at, part}});
+    };
+    run(0, shape.n, y.data(), sum.data(), dx.data());
+    in_small_batches(shape.n, 100, [&](std::int64_t first, std::int64_t n) {
+      run(first, n, small_y.data(), small_sum.data(), small_dx.data());
+    });
+    EXPECT_TRUE(y == small_y);
+    EXPECT_TRUE(sum == small_sum);
+    EXPECT_TRUE(dx == small_dx);
+  });
+}
+
+TYPED_TEST(Large, LocalResponseNorm) {
+  using T = TypeParam;
+  for_each_target([this] {
+    for (const Layout layout : {Layout::channels_first, Layout::channels_last}) {
+      const Shape shape{this->kElements / (16 * 3025) + 1, 16, 3025, layout};
+      const auto size = static_cast<std::size_t>(shape.size());
+      const auto x = repeated_values<T>(size + 1, 0, 1), dy = repeated_values<T>(size + 1, 0.5, 3);
+      std::vector<T> y(size + 1), dx(size + 1), small_y(size + 1), small_dx(size + 1);
+      const auto run = [&](std::int64_t first, std::int64_t n, T* y_out, T* dx_out) {
+        const Shape part{n, 16, 3025, layout};
+        const std::int64_t at = first * 16 * 3025 + 1;
+        local_response_norm_forward<T>({.x = {x.data() + at, part}, .y = {y_out + at, part}});
+        local_response_norm_backward<T>(
+            {.dy = {dy.data() + at, part}, .x = {x.data() + at, part}, .dx = {dx_out + at, part}});
+      };
+      run(0, shape.n, y.data(), dx.data());
+      in_small_batches(shape.n, 5, [&](std::int64_t first, std::int64_t n) {
+        run(first, n, small_y.data(), small_dx.data());
+      });
+      EXPECT_TRUE(y == small_y);
+      EXPECT_TRUE(dx == small_dx);
+    }
+  });
+}
+
+}  // namespace
+}  // namespace evenkeel::testing

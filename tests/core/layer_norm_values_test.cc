@@ -1,0 +1,69 @@
+// LayerNorm on values that break careless code, and its view of a sample.
+#include "tests/core/testing.h"
+
+namespace evenkeel::testing {
+namespace {
+
+template <class T>
+class LayerNormValues : public ::testing::Test {};
+TYPED_TEST_SUITE(LayerNormValues, AllTypes, TypeName);
+
+// One feature, or equal features: x^ is 0, y is the bias and no gradient reaches x.
+TYPED_TEST(LayerNormValues, NoVarianceGivesBias) {
+  using T = TypeParam;
+  for_each_target([] {
+    for (const std::int64_t features : {1, 3, 100, 5000}) {
+      const Shape shape{2, features};
+      std::vector<T> x(static_cast<std::size_t>(shape.size()), from_double<T>(7)), y(x.size());
+      std::fill(x.begin() + features, x.end(), from_double<T>(-30003));
+      const auto bias = random_values<Stat<T>>(features);
+      layer_norm_forward<T>({.x = view(x, shape), .bias = bias, .y = view(y, shape)});
+      for (std::size_t i = 0; i < y.size(); ++i) {
+        const auto b = static_cast<double>(bias[i % bias.size()]);
+        ASSERT_EQ(to_double(y[i]), to_double(from_double<T>(b)));
+      }
+    }
+  });
+}
+
+// The features of a sample are its C*S values, whatever the layout.
+TYPED_TEST(LayerNormValues, SpansChannelsAndPositions) {
+  using T = TypeParam;
+  const auto x = random_values<T>(2 * 3 * 5);
+  std::vector<T> flat(30), y(30);
+  layer_norm_forward<T>({.x = view(x, {2, 15}), .y = view(flat, {2, 15})});
+  for (const Layout layout : {Layout::channels_first, Layout::channels_last}) {
+    const Shape shape{2, 3, 5, layout};
+    layer_norm_forward<T>({.x = view(x, shape), .y = view(y, shape)});
+    expect_same(y, flat, "y");
+  }
+}
+
+TYPED_TEST(LayerNormValues, NonFiniteValuesStayInTheirSample) {
+  using T = TypeParam;
+  for_each_target([] {
+    const Shape shape{40, 33};
+    const auto clean = random_values<T>(shape.size());
+    std::vector<T> expected(clean.size()), y(clean.size());
+    layer_norm_forward<T>(
+        {.x = view(clean, shape), .residual = view(clean, shape), .y = view(expected, shape)});
+    for (const double bad : {std::nan(""), -HUGE_VAL}) {
+      for (const bool in_residual : {false, true}) {
+        auto x = clean, residual = clean;
+        (in_residual ? residual : x)[5 * 33 + 32] = from_double<T>(bad);
+        layer_norm_forward<T>(
+            {.x = view(x, shape), .residual = view(residual, shape), .y = view(y, shape)});
+        for (std::size_t i = 0; i < x.size(); ++i) {
+          if (i / 33 == 5) {
+            EXPECT_TRUE(std::isnan(to_double(y[i])));
+          } else {
+            EXPECT_EQ(y[i], expected[i]);
+          }
+        }
+      }
+    }
+  });
+}
+
+}  // namespace
+}  // namespace evenkeel::testing
