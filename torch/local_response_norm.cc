@@ -14,10 +14,12 @@ using Window = evenkeel::LocalResponseNormOptions;
 
 struct LocalResponseNormFunction : torch::autograd::Function<LocalResponseNormFunction> {
   static torch::Tensor forward(AutogradContext* ctx, const torch::Tensor& input,
-                               const Window& window) {
+                               const Window& window, bool over_x) {
     const Layout layout = layout_of(input);
     const torch::Tensor x = dense(input, layout);
-    const torch::Tensor y = torch::empty_like(x);
+    variable_list dirty;
+    const torch::Tensor y = output_of(input, x, over_x, dirty);
+    ctx->mark_dirty(dirty);
     dispatch(x, [&]<class T>() {
       local_response_norm_forward<T>({.x = view<const T>(x, layout), .y = view<T>(y, layout)},
                                      window);
@@ -48,19 +50,19 @@ struct LocalResponseNormFunction : torch::autograd::Function<LocalResponseNormFu
                                        .dx = view<T>(dx, layout)},
                                       window);
     });
-    return {dx, {}};
+    return {dx, {}, {}};
   }
 };
 
 }  // namespace
 
-torch::Tensor local_response_norm(const torch::Tensor& x, const Window& options) {
+torch::Tensor local_response_norm(const torch::Tensor& x, const Window& options, bool in_place) {
   check_floating_cpu("local_response_norm", "x", x);
   if (x.dim() < 2) {
     throw Error(c10::str("local_response_norm: x has ", x.dim(),
                          " dimensions, expected 2 or more: (samples, channels, ...)"));
   }
-  return LocalResponseNormFunction::apply(x, options);
+  return or_input(LocalResponseNormFunction::apply(x, options, in_place && !recorded({x})), x);
 }
 
 LocalResponseNormImpl::LocalResponseNormImpl(const Window& convention)
@@ -68,8 +70,8 @@ LocalResponseNormImpl::LocalResponseNormImpl(const Window& convention)
       window(convention) {}
 
 torch::Tensor LocalResponseNormImpl::forward(const torch::Tensor& x) {
-  return local_response_norm(x, window.value_or(Window::torch(options.size(), options.alpha(),
-                                                              options.beta(), options.k())));
+  const auto of_torch = Window::torch(options.size(), options.alpha(), options.beta(), options.k());
+  return local_response_norm(x, window.value_or(of_torch), in_place);
 }
 
 std::shared_ptr<torch::nn::Module> LocalResponseNormImpl::clone(
@@ -78,6 +80,7 @@ std::shared_ptr<torch::nn::Module> LocalResponseNormImpl::clone(
   auto copy = std::make_shared<LocalResponseNormImpl>(
       dynamic_cast<const torch::nn::LocalResponseNormImpl&>(*copied));
   copy->window = window;
+  copy->in_place = in_place;
   return copy;
 }
 

@@ -75,6 +75,7 @@ struct BatchNormStateGuard::Layer {
   BatchNormSwitches* layer;
   std::optional<Statistics> normalize_with;
   std::optional<bool> update_running;
+  bool in_place;
   std::function<void(const torch::Tensor&)> on_input;
   RunningTensors values;  // copies
 };
@@ -88,6 +89,7 @@ BatchNormStateGuard::BatchNormStateGuard(torch::nn::Module& network) {
     layers_.push_back({layer,
                        layer->normalize_with,
                        layer->update_running,
+                       layer->in_place,
                        layer->on_input,
                        {copy(running.mean), copy(running.var), copy(running.batches)}});
   }
@@ -105,6 +107,7 @@ BatchNormStateGuard::~BatchNormStateGuard() {
     restore(running.batches, saved.values.batches);
     saved.layer->normalize_with = saved.normalize_with;
     saved.layer->update_running = saved.update_running;
+    saved.layer->in_place = saved.in_place;
     saved.layer->on_input = std::move(saved.on_input);
   }
   // Parents come before their children, so each module ends with its own flag.
@@ -127,6 +130,8 @@ void estimate_population_statistics(torch::nn::Module& network, const std::funct
   {
     const BatchNormStateGuard keep(network);
     network.eval();
+    // Every pass is to see the batches as they are, also the layer that they come to first.
+    for (const auto& [name, layer] : batch_norm_layers(network)) layer->in_place = false;
     for (const auto& target : targets) {
       target->layer->normalize_with =
           method == PopulationMethod::exact ? Statistics::given : Statistics::batch;

@@ -1,5 +1,6 @@
 #include "evenkeel/torch/replace.h"
 
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <typeinfo>
@@ -11,18 +12,28 @@
 namespace evenkeel::nn {
 namespace {
 
-// Exactly torch's class: one derived from it, ours or a user's, has a forward of its own.
+// Exactly this class: one derived from it has a forward of its own.
+template <class Class>
+std::shared_ptr<Class> exactly(const torch::nn::AnyModule& entry) {
+  const auto module = entry.ptr();
+  const torch::nn::Module& present = *module;
+  return typeid(present) == typeid(Class) ? std::dynamic_pointer_cast<Class>(module) : nullptr;
+}
+
+// A Sequential keeps its modules twice: registered by name, and boxed in order of execution.
+template <class Module>
+void set_entry(torch::nn::SequentialImpl& sequential, const std::string& name,
+               torch::nn::AnyModule& entry, std::shared_ptr<Module> module) {
+  sequential.replace_module(name, module);
+  entry = torch::nn::AnyModule(std::move(module));
+}
+
 template <class Ours, class Theirs>
 bool replace_entry(torch::nn::SequentialImpl& sequential, const std::string& name,
                    torch::nn::AnyModule& entry) {
-  const auto module = entry.ptr();
-  const torch::nn::Module& present = *module;
-  if (typeid(present) != typeid(Theirs)) return false;
-  auto ours = std::make_shared<Ours>(dynamic_cast<const Theirs&>(present));
-  // A Sequential keeps its modules twice: registered by name, and boxed in order of execution.
-  sequential.replace_module(name, ours);
-  entry = torch::nn::AnyModule(std::move(ours));
-  return true;
+  const auto theirs = exactly<Theirs>(entry);
+  if (theirs) set_entry(sequential, name, entry, std::make_shared<Ours>(*theirs));
+  return theirs != nullptr;
 }
 
 std::int64_t replace_entries(torch::nn::SequentialImpl& sequential) {
@@ -42,16 +53,51 @@ std::int64_t replace_entries(torch::nn::SequentialImpl& sequential) {
   return replaced;
 }
 
+// Each BatchNorm that is followed by a ReLU, and that no other place of the network uses.
+std::int64_t fuse_entries(torch::nn::SequentialImpl& sequential, const auto& uses) {
+  std::int64_t fused = 0;
+  const auto names = sequential.named_children().keys();
+  BatchNormSwitches* before = nullptr;  // the entry before, if it may be fused
+  auto name = names.begin();
+  for (auto& entry : sequential) {
+    if (before && exactly<torch::nn::ReLUImpl>(entry)) {
+      before->activation = Activation::relu;
+      set_entry(sequential, *name, entry, std::make_shared<torch::nn::IdentityImpl>());
+      ++fused;
+    }
+    auto* layer = dynamic_cast<BatchNormSwitches*>(entry.ptr().get());
+    before = layer && layer->activation == Activation::none && uses(layer) == 1 ? layer : nullptr;
+    ++name;
+  }
+  return fused;
+}
+
+// The sum of visit(sequential) over every Sequential in the network.
+std::int64_t over_sequentials(torch::nn::Module& network, const auto& visit) {
+  std::int64_t sum = 0;
+  for (const auto& module : network.modules()) {
+    if (auto* sequential = dynamic_cast<torch::nn::SequentialImpl*>(module.get())) {
+      sum += visit(*sequential);
+    }
+  }
+  return sum;
+}
+
 }  // namespace
 
 std::int64_t replace_normalization(torch::nn::Module& network) {
-  std::int64_t replaced = 0;
-  for (const auto& module : network.modules()) {
-    if (auto* sequential = dynamic_cast<torch::nn::SequentialImpl*>(module.get())) {
-      replaced += replace_entries(*sequential);
-    }
-  }
-  return replaced;
+  return over_sequentials(network, replace_entries);
+}
+
+std::int64_t fuse_batch_norm_relu(torch::nn::Module& network) {
+  const auto modules = network.modules();
+  const auto uses = [&](const BatchNormSwitches* layer) {
+    return std::ranges::count_if(modules, [&](const auto& module) {
+      return dynamic_cast<const BatchNormSwitches*>(module.get()) == layer;
+    });
+  };
+  return over_sequentials(network,
+                          [&](auto& sequential) { return fuse_entries(sequential, uses); });
 }
 
 }  // namespace evenkeel::nn

@@ -9,15 +9,6 @@ namespace {
 
 using Options = torch::nn::BatchNormOptions;
 
-template <class Module>
-void randomize_parameters(Module& module) {
-  const torch::NoGradGuard no_grad;
-  std::uint64_t seed = 50;
-  for (auto& parameter : module->parameters()) {
-    parameter.copy_(random(parameter.sizes(), torch::kFloat64, seed++));
-  }
-}
-
 // Three training steps, which move the running statistics, then evaluation.
 template <class Ours, class Theirs>
 void expect_parity(const Options& options, torch::IntArrayRef sizes) {
@@ -28,8 +19,8 @@ void expect_parity(const Options& options, torch::IntArrayRef sizes) {
                             " momentum ", options.momentum().value_or(-1)));
       Ours ours(options);
       Theirs theirs(options);
-      randomize_parameters(ours);
-      randomize_parameters(theirs);
+      randomize_parameters(*ours);
+      randomize_parameters(*theirs);
       ours->to(dtype);
       theirs->to(dtype);
       for (std::uint64_t step = 0; step < 3; ++step) {

@@ -95,6 +95,26 @@ TEST(TorchPopulation, WorksForALoneModuleInEitherLayout) {
   }
 }
 
+// The layer is the first, so in place it would normalize the data itself, once in every pass.
+TEST(TorchPopulation, LayersInPlaceLeaveTheDataAlone) {
+  torch::nn::Sequential net(BatchNorm1d(3), BatchNorm1d(3));
+  net->to(torch::kFloat64);
+  norm(net, 0).in_place = norm(net, 1).in_place = true;
+  const auto parts = batches();
+  estimate_population_statistics(*net, parts);
+  EXPECT_TRUE(torch::equal(torch::cat(parts), data()));
+  expect_statistics(norm(net, 0), data());
+  EXPECT_TRUE(norm(net, 0).in_place);
+}
+
+TEST(TorchPopulation, ItsStatisticsOf16BitBatchesAreOfTheirValues) {
+  BatchNorm1d layer(3);
+  const auto x = data().to(torch::kBFloat16);
+  estimate_population_statistics(*layer, x.split(20));
+  expect_close(layer->running_mean, x.to(torch::kFloat32).mean(0), 1e-5, "mean");
+  expect_close(layer->running_var, x.to(torch::kFloat32).var(0, true), 1e-5, "var");
+}
+
 TEST(TorchPopulation, FlagsSwitchesAndCountsAreLeftAsTheyWere) {
   auto net = network();
   net->forward(data());

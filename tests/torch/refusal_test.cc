@@ -9,13 +9,14 @@ namespace {
 
 const std::vector<std::int64_t> three = {3};
 
-TEST(TorchRefusal, TypesThatAreNotFloatOrDouble) {
+TEST(TorchRefusal, TypesThatAreNotRealFloatingPoint) {
   const auto x = torch::ones({4, 3});
-  for (const auto dtype : {torch::kFloat16, torch::kBFloat16, torch::kInt32}) {
+  for (const auto dtype : {torch::kInt32, torch::kBool, torch::kComplexFloat}) {
     const auto wrong = x.to(dtype);
     const std::string name = c10::toString(dtype);
-    expect_error([&] { BatchNorm1d(3)->forward(wrong); },
-                 {"BatchNorm1d: x is of type " + name, "expected Float or Double", ".to("});
+    expect_error(
+        [&] { BatchNorm1d(3)->forward(wrong); },
+        {"BatchNorm1d: x is of type " + name, "expected Float, Double, BFloat16 or Half", ".to("});
     expect_error([&] { nn::layer_norm(wrong, three); }, {"layer_norm: x is of type " + name});
     expect_error([&] { local_response_norm(wrong); },
                  {"local_response_norm: x is of type " + name});
@@ -61,6 +62,47 @@ TEST(TorchRefusal, MixedTypes) {
         BatchNorm1d(plain)->forward(torch::ones({4, 3}, torch::kFloat64));
       },
       {"batch_norm: running mean is of type Float"});
+}
+
+TEST(TorchRefusal, ParametersThatDoNotGoWith16Bits) {
+  const auto x = torch::ones({4, 3}, torch::kBFloat16);
+  for (const auto dtype : {torch::kFloat64, torch::kFloat16}) {
+    expect_error([&] { nn::layer_norm(x, three, torch::ones({3}, dtype)); },
+                 {c10::str("layer_norm: weight is of type ", dtype),
+                  "expected BFloat16 (the type of x) or Float"});
+  }
+  expect_error([&] { nn::layer_norm(x.to(torch::kFloat32), three, torch::ones({3}, x.options())); },
+               {"layer_norm: weight is of type BFloat16", "expected Float (the type of x)"});
+}
+
+TEST(TorchRefusal, RunningStatisticsOf16BitsThatWouldMove) {
+  BatchNorm1d layer(3);
+  layer->to(torch::kBFloat16);
+  const auto x = random({4, 3}, torch::kBFloat16);
+  expect_error([&] { layer->forward(x); }, {"running statistics are of type BFloat16",
+                                            "layer->to(torch::kFloat32)", "freeze()"});
+  EXPECT_TRUE(torch::equal(layer->running_mean, torch::zeros({3}, torch::kBFloat16)));
+  layer->to(torch::kFloat32);
+  EXPECT_NO_THROW(layer->forward(x));
+}
+
+TEST(TorchRefusal, ResidualsThatDoNotFit) {
+  const auto x = torch::ones({4, 3});
+  BatchNorm1d layer(3);
+  expect_error([&] { layer->forward(x, torch::ones({3})); },
+               {"batch_norm: residual has shape [3]", "expected [4, 3]", ".expand_as(x)"});
+  expect_error(
+      [&] {
+        layer->forward(x, torch::ones({4, 3}, torch::kFloat64));
+      },
+      {"batch_norm: residual is of type Double", "expected Float"});
+  expect_error(
+      [&] {
+        layer_norm_residual(x, torch::ones({4, 1}), three);
+      },
+      {"layer_norm: residual has shape [4, 1]"});
+  expect_error([&] { layer_norm_residual(x, {}, three); }, {"layer_norm: residual is undefined"});
+  EXPECT_NO_THROW(layer->forward(x, torch::ones({3}).expand_as(x)));
 }
 
 TEST(TorchRefusal, WrongNumbersOfDimensions) {
@@ -172,7 +214,10 @@ TEST(TorchRefusal, SecondDerivatives) {
         {op + ": second derivatives are not supported", "create_graph"});
   };
   refused("batch_norm", batch_norm(x, {}, {}, {}, Statistics::batch));
+  refused("batch_norm",
+          batch_norm(x, {}, {}, {}, Statistics::batch, {.activation = Activation::relu}));
   refused("layer_norm", nn::layer_norm(x, std::vector<std::int64_t>{2}));
+  refused("layer_norm", layer_norm_residual(x, x, std::vector<std::int64_t>{2}).y);
   refused("local_response_norm", local_response_norm(x));
 }
 

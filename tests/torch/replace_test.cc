@@ -105,6 +105,32 @@ TEST(TorchReplace, ClassesDerivedFromTorchsAreLeftAlone) {
   EXPECT_TRUE(torch::equal(net->forward(x), before));
 }
 
+TEST(TorchReplace, AReluAfterABatchNormIsFused) {
+  auto reference = network(), net = network();
+  EXPECT_EQ(fuse_batch_norm_relu(*net), 0) << "torch's own are left alone";
+  replace_normalization(*net);
+  const auto parameters = net->named_parameters().keys(), buffers = net->named_buffers().keys();
+  EXPECT_EQ(fuse_batch_norm_relu(*net), 1);
+  EXPECT_EQ(fuse_batch_norm_relu(*net), 0);
+  EXPECT_EQ(net->named_parameters().keys(), parameters);
+  EXPECT_EQ(net->named_buffers().keys(), buffers);
+  const auto layers = batch_norm_layers(*net);
+  EXPECT_EQ(layers[0].layer->activation, Activation::relu);
+  EXPECT_EQ(layers[1].layer->activation, Activation::none);
+  // As in TheSameTensorsAndTheSameFunction.
+  expect_close(net->forward(images()), reference->forward(images()), 1e-4, "training");
+  net->eval();
+  reference->eval();
+  expect_close(net->forward(images(2)), reference->forward(images(2)), 1e-4, "evaluation");
+}
+
+// Fused, its other place would see the ReLU as well.
+TEST(TorchReplace, ABatchNormInTwoPlacesIsNotFused) {
+  BatchNorm1d shared(2);
+  torch::nn::Sequential net(shared, torch::nn::ReLU(), torch::nn::Linear(2, 2), shared);
+  EXPECT_EQ(fuse_batch_norm_relu(*net), 0);
+}
+
 struct Wrapper : torch::nn::Module {
   Wrapper() { register_module("layers", layers); }
   torch::nn::Sequential layers = network();

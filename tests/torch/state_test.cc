@@ -27,6 +27,9 @@ void expect_round_trip(const Options& options, const torch::Tensor& x) {
     for (auto& p : module->parameters()) p.copy_(random(p.sizes(), torch::kFloat32, seed++));
   };
   Ours ours(options), back(options);
+  // What ours has beyond torch's is no part of the state.
+  ours->in_place = true;
+  if constexpr (requires { ours->activation; }) ours->activation = Activation::relu;
   Theirs theirs(options);
   randomize(ours, 1);
   ours->forward(x);  // moves the running statistics
@@ -59,9 +62,13 @@ TEST(TorchState, AClonedBatchNormIsOursWithItsOwnTensors) {
   BatchNorm2d layer(3);
   layer->forward(random({2, 3, 4, 4}, torch::kFloat32));
   layer->freeze();
+  layer->activation = Activation::relu;
+  layer->in_place = true;
   const auto copy = std::dynamic_pointer_cast<BatchNorm2dImpl>(layer->clone());
   ASSERT_TRUE(copy);
   EXPECT_TRUE(copy->frozen());
+  EXPECT_EQ(copy->activation, Activation::relu);
+  EXPECT_TRUE(copy->in_place);
   EXPECT_TRUE(torch::equal(copy->running_mean, layer->running_mean));
   EXPECT_FALSE(copy->weight.is_same(layer->weight));
   EXPECT_FALSE(copy->running_mean.is_same(layer->running_mean));
@@ -69,10 +76,15 @@ TEST(TorchState, AClonedBatchNormIsOursWithItsOwnTensors) {
 
 TEST(TorchState, ClonesOfTheOthersAreOurs) {
   LayerNorm layer(std::vector<std::int64_t>{4});
-  EXPECT_TRUE(std::dynamic_pointer_cast<LayerNormImpl>(layer->clone()));
+  layer->in_place = true;
+  const auto norm = std::dynamic_pointer_cast<LayerNormImpl>(layer->clone());
+  ASSERT_TRUE(norm);
+  EXPECT_TRUE(norm->in_place);
   LocalResponseNorm lrn(evenkeel::LocalResponseNormOptions::paper());
+  lrn->in_place = true;
   const auto copy = std::dynamic_pointer_cast<LocalResponseNormImpl>(lrn->clone());
   ASSERT_TRUE(copy && copy->window);
+  EXPECT_TRUE(copy->in_place);
   EXPECT_EQ(copy->window->k, 2);
 }
 
@@ -82,7 +94,11 @@ TEST(TorchState, DescriptionsNameOurModules) {
     out << *module;
     return out.str();
   };
-  EXPECT_EQ(text(BatchNorm2d(3)).find("evenkeel::nn::BatchNorm2d(3, eps=1e-05"), 0U);
+  BatchNorm2d fused(3);
+  EXPECT_EQ(text(fused).find("evenkeel::nn::BatchNorm2d(3, eps=1e-05"), 0U);
+  EXPECT_EQ(text(fused).find("ReLU"), std::string::npos);
+  fused->activation = Activation::relu;
+  EXPECT_TRUE(text(fused).ends_with(") + ReLU"));
   EXPECT_EQ(text(LayerNorm(std::vector<std::int64_t>{4})).find("evenkeel::nn::LayerNorm("), 0U);
   EXPECT_EQ(text(LocalResponseNorm(3)).find("evenkeel::nn::LocalResponseNorm(3"), 0U);
   EXPECT_EQ(text(LocalResponseNorm(evenkeel::LocalResponseNormOptions::paper(4))),

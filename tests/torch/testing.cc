@@ -33,7 +33,27 @@ torch::Tensor random(torch::IntArrayRef sizes, torch::ScalarType dtype, std::uin
   return torch::randn(sizes, generator, torch::kFloat64).mul_(2).add_(0.5).to(dtype);
 }
 
-double tolerance(torch::ScalarType dtype) { return dtype == torch::kFloat32 ? 1e-5 : 2e-14; }
+void randomize_parameters(torch::nn::Module& module) {
+  const torch::NoGradGuard no_grad;
+  std::uint64_t seed = 50;
+  for (auto& parameter : module.parameters()) {
+    parameter.copy_(random(parameter.sizes(), torch::kFloat64, seed++));
+  }
+}
+
+double tolerance(torch::ScalarType dtype) {
+  constexpr double single = 1e-5;
+  switch (dtype) {
+    case torch::kFloat64:
+      return 2e-14;
+    case torch::kBFloat16:
+      return 0x1p-8 + single;
+    case torch::kFloat16:
+      return 0x1p-11 + single;
+    default:
+      return single;
+  }
+}
 
 void expect_close(const torch::Tensor& actual, const torch::Tensor& expected, double tolerance,
                   const std::string& what) {

@@ -25,9 +25,13 @@ torch::Tensor arranged(const torch::Tensor& x, Arrangement arrangement);
 // Normal values of mean 1/2 and deviation 2, the same for every call with one seed.
 torch::Tensor random(torch::IntArrayRef sizes, torch::ScalarType dtype, std::uint64_t seed = 1);
 
+// Gives every parameter of the module values of random().
+void randomize_parameters(torch::nn::Module& module);
+
 // The relative error allowed between two correct computations of one quantity in one precision:
 // sums of K <= 1000 values, which the other side may accumulate one after another in the element
-// type, err by about sqrt(K) * ulp / 2 (1.9e-6 in float, 3.5e-15 in double); five times that.
+// type, err by about sqrt(K) * ulp / 2 (1.9e-6 in float, 3.5e-15 in double); five times that. In 16
+// bits the elements are computed in float and rounded once: half an ulp more, 2^-8 or 2^-11.
 double tolerance(torch::ScalarType dtype);
 
 // Same shape and type, and no element further off than `tolerance` times the largest expected

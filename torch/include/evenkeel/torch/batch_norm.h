@@ -19,8 +19,8 @@
 
 namespace evenkeel::nn {
 
-// The decisions of a BatchNorm layer that PyTorch ties to train() and eval(). Left alone, they
-// follow PyTorch. They are not part of a saved state.
+// The decisions of a BatchNorm layer that PyTorch ties to train() and eval() or to other layers.
+// Left alone, they follow PyTorch. They are not part of a saved state.
 class BatchNormSwitches {
  public:
   virtual ~BatchNormSwitches() = default;
@@ -30,6 +30,12 @@ class BatchNormSwitches {
   std::optional<Statistics> normalize_with;
   // Whether a batch moves the running statistics (by the options' momentum). nullopt: in train().
   std::optional<bool> update_running;
+
+  // What follows within the same pass: y = activation(BN(x) + residual).
+  Activation activation = Activation::none;
+  // Whether to write y over x wherever autograd records nothing, because gradients are off or
+  // nobody asks for one. Leave it off if anything else still reads x. See functional.h.
+  bool in_place = false;
 
   // Batches that left the running statistics alone because their own were not finite; PyTorch's
   // would be NaN for ever after.
@@ -75,9 +81,10 @@ class BatchNormImpl : public torch::nn::Cloneable<BatchNormImpl<TorchImpl>>,
   // and its training flag.
   explicit BatchNormImpl(const TorchImpl& other);
 
-  // Throws Error if the rank of x does not fit, in training on one value per channel, or if a
-  // switch asks for running statistics that the layer does not have.
-  torch::Tensor forward(const torch::Tensor& x);
+  // residual: undefined, or of the shape and dtype of x, to be added before the activation. Throws
+  // Error if the rank of x does not fit, in training on one value per channel, or if a switch asks
+  // for running statistics that the layer does not have.
+  torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& residual = {});
 
   RunningTensors running() const override {
     return {running_mean, running_var, num_batches_tracked};
@@ -94,6 +101,10 @@ class BatchNormImpl : public torch::nn::Cloneable<BatchNormImpl<TorchImpl>>,
   torch::Tensor running_mean;         // C; undefined unless track_running_stats
   torch::Tensor running_var;          // C, unbiased; undefined unless track_running_stats
   torch::Tensor num_batches_tracked;  // one number; undefined unless track_running_stats
+
+ protected:
+  // Boxed in a Sequential, where default arguments are lost, the layer still takes x alone.
+  FORWARD_HAS_DEFAULT_ARGS({1, torch::nn::AnyValue(torch::Tensor())})
 
  private:
   void adopt(const TorchImpl& other);

@@ -7,6 +7,8 @@
 #include <ostream>
 #include <vector>
 
+#include "evenkeel/torch/functional.h"
+
 namespace evenkeel::nn {
 
 // Derives from torch's module: options, parameters, initialization and saved state are torch's own.
@@ -21,7 +23,15 @@ class LayerNormImpl : public torch::nn::LayerNormImpl {
   explicit LayerNormImpl(const torch::nn::LayerNormImpl& other)
       : torch::nn::Module(other), torch::nn::LayerNormImpl(other) {}
 
+  // Whether to write y over x (and the sum over the residual) wherever autograd records nothing.
+  // Leave it off if anything else still reads them. Not part of a saved state. See functional.h.
+  bool in_place = false;
+
   torch::Tensor forward(const torch::Tensor& x);
+  // sum = x + residual and y = forward(sum), in one pass:
+  //
+  //   const auto [y, sum] = norm->forward_residual(x, residual);
+  LayerNormSum forward_residual(const torch::Tensor& x, const torch::Tensor& residual);
 
   std::shared_ptr<torch::nn::Module> clone(
       const torch::optional<torch::Device>& device = {}) const override;

@@ -27,6 +27,10 @@ class LocalResponseNormImpl : public torch::nn::LocalResponseNormImpl {
   // Used instead of torch's `options` if set.
   std::optional<evenkeel::LocalResponseNormOptions> window;
 
+  // Whether to write y over x wherever autograd records nothing. Leave it off if anything else
+  // still reads x. Not part of a saved state. See functional.h.
+  bool in_place = false;
+
   torch::Tensor forward(const torch::Tensor& x);
 
   std::shared_ptr<torch::nn::Module> clone(

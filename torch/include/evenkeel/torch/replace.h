@@ -17,4 +17,12 @@ namespace evenkeel::nn {
 // The network must be owned by a shared_ptr or holder: replace_normalization(*network).
 std::int64_t replace_normalization(torch::nn::Module& network);
 
+// Lets every evenkeel BatchNorm that is directly followed by a torch::nn::ReLU in a
+// torch::nn::Sequential compute the ReLU within its own pass, and puts a torch::nn::Identity in the
+// place of the ReLU, so that names and saved state stay. Returns how many were fused. Call it after
+// replace_normalization. A BatchNorm that the network holds in several places is left alone; so
+// that no other place sees the ReLU, call none of these layers' forward from outside of their
+// Sequential.
+std::int64_t fuse_batch_norm_relu(torch::nn::Module& network);
+
 }  // namespace evenkeel::nn
