@@ -3,7 +3,7 @@
 jobs := $(shell nproc)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test core clean
+.PHONY: help demo test core bench clean
 
 help: ## print the targets
 	@echo "evenkeel: layer-wise normalization for training deep networks"
@@ -27,6 +27,12 @@ core: ## build and test the core library alone, without libtorch (installs what 
 	cmake --preset core --log-level=WARNING
 	cmake --build --preset core --parallel $(jobs)
 	ctest --preset core --parallel $(jobs)
+
+bench: ## time every operation beside oneDNN and PyTorch, into bench/results.json (installs what is missing)
+	@scripts/install-packages bench
+	cmake --preset bench --log-level=WARNING
+	cmake --build --preset bench --parallel $(jobs) --target evenkeel_bench
+	build/bench/bin/evenkeel_bench --out bench/results.json
 
 clean: ## remove the build folder, the demo's report included
 	rm -rf build

@@ -1,0 +1,119 @@
+#include "bench/case.h"
+
+#include <fmt/format.h>
+
+#include <array>
+
+namespace evenkeel::bench {
+namespace {
+
+struct Dims {
+  std::int64_t n, c, h = 1, w = 1;
+  bool quick = false;
+};
+
+// ResNet-50 at batch 50; a C that is no multiple of a vector; features without positions.
+constexpr std::array kBatchNorm = {
+    Dims{50, 64, 112, 112}, Dims{50, 256, 56, 56},       Dims{50, 512, 28, 28, true},
+    Dims{50, 2048, 7, 7},   Dims{16, 100, 28, 28, true}, Dims{8192, 256, 1, 1, true},
+    Dims{100000, 32},
+};
+constexpr std::array kLayerNorm = {
+    Dims{256, 768},   Dims{4096, 768}, Dims{4096, 1024, 1, 1, true},
+    Dims{8192, 4096}, Dims{65536, 64}, Dims{1, 4096, 1, 1, true},
+};
+constexpr std::array kLocalResponseNorm = {
+    Dims{16, 96, 55, 55},
+    Dims{16, 256, 27, 27, true},
+};
+
+}  // namespace
+
+std::string to_string(Op op) {
+  switch (op) {
+    case Op::batch_norm:
+      return "batch_norm";
+    case Op::batch_norm_relu:
+      return "batch_norm_relu";
+    case Op::batch_norm_add_relu:
+      return "batch_norm_add_relu";
+    case Op::layer_norm:
+      return "layer_norm";
+    case Op::layer_norm_add:
+      return "layer_norm_add";
+    case Op::local_response_norm:
+      return "local_response_norm";
+  }
+  return "?";
+}
+
+std::string to_string(Direction direction) {
+  constexpr std::array kNames = {"forward", "backward", "inference"};
+  return kNames.at(static_cast<std::size_t>(direction));
+}
+
+std::string to_string(Order order) {
+  constexpr std::array kNames = {"nchw", "nhwc", "rows"};
+  return kNames.at(static_cast<std::size_t>(order));
+}
+
+std::string to_string(Dtype dtype) {
+  constexpr std::array kNames = {"f32", "bf16", "f16"};
+  return kNames.at(static_cast<std::size_t>(dtype));
+}
+
+std::string Case::shape() const {
+  return order == Order::rows ? fmt::format("{}x{}", n, c) : fmt::format("{}x{}x{}x{}", n, c, h, w);
+}
+
+std::string Case::name() const {
+  return fmt::format("{}/{}/{}/{}/{}/{}", to_string(op), to_string(direction), shape(),
+                     to_string(order), to_string(dtype), threads);
+}
+
+bool Case::is_batch_norm() const {
+  return op == Op::batch_norm || op == Op::batch_norm_relu || op == Op::batch_norm_add_relu;
+}
+
+int Case::operands() const {
+  if (direction != Direction::backward) {
+    // x, y; and the residual; LayerNorm keeps the sum as well.
+    return 2 + (has_residual() ? 1 : 0) + (op == Op::layer_norm_add ? 1 : 0);
+  }
+  // dy, x, dx; BatchNorm's residual and its gradient; the gradient that reaches LayerNorm's sum.
+  return 3 + (op == Op::batch_norm_add_relu ? 2 : 0) + (op == Op::layer_norm_add ? 1 : 0);
+}
+
+int Case::streams(const Caches& caches) const {
+  const bool trains = is_batch_norm() && direction != Direction::inference;
+  if (!trains || !cold(caches)) return operands();
+  // What the pass over a channel reads for its sums, and the pass that writes reads again.
+  const int twice = direction == Direction::forward ? 1 : op == Op::batch_norm_add_relu ? 3 : 2;
+  // A channel's slice, channels-first, is contiguous runs and may stay in the shared cache. A
+  // column cannot be read alone: a line of memory holds 64 bytes of each row.
+  const bool fits = order == Order::nchw ? twice * n * h * w * element_bytes() <= caches.last_level
+                                         : twice * n * h * w * 64 <= caches.l2 / 2;
+  return fits ? operands() : operands() + twice;
+}
+
+std::vector<Case> all_cases(const std::vector<int>& threads) {
+  std::vector<Case> cases;
+  for (const Dtype dtype : {Dtype::f32}) {
+    const auto add = [&](Op op, std::initializer_list<Direction> directions, const auto& shapes) {
+      for (const Dims& d : shapes)
+        for (const Order order : {Order::nchw, Order::nhwc, Order::rows}) {
+          if ((order == Order::rows) != (d.h == 1)) continue;
+          for (const Direction direction : directions)
+            for (const int t : threads)
+              cases.push_back({op, direction, d.n, d.c, d.h, d.w, order, dtype, t, d.quick});
+        }
+    };
+    using enum Direction;
+    add(Op::batch_norm, {forward, backward, inference}, kBatchNorm);
+    add(Op::layer_norm, {forward, backward}, kLayerNorm);
+    add(Op::local_response_norm, {forward, backward}, kLocalResponseNorm);
+  }
+  return cases;
+}
+
+}  // namespace evenkeel::bench

@@ -1,0 +1,124 @@
+#include "bench/problem.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <new>
+#include <random>
+
+#include "evenkeel/float16.h"
+
+namespace evenkeel::bench {
+namespace {
+
+// Calls f with a null pointer of the element type.
+template <class F>
+auto with_type(Dtype dtype, const F& f) {
+  switch (dtype) {
+    case Dtype::bf16:
+      return f(static_cast<BFloat16*>(nullptr));
+    case Dtype::f16:
+      return f(static_cast<Float16*>(nullptr));
+    case Dtype::f32:
+      break;
+  }
+  return f(static_cast<float*>(nullptr));
+}
+
+// The first values are random, the others repeat them: a prime period, so that no two channels are
+// alike.
+void fill(const Buffer& buffer, const Case& c, unsigned seed, float mean) {
+  with_type(c.dtype, [&]<class T>(T*) {
+    constexpr std::int64_t kPeriod = 1000003;
+    std::mt19937 random(seed);
+    std::normal_distribution<float> normal(mean, 1);
+    T* values = buffer.as<T>();
+    const std::int64_t drawn = std::min(kPeriod, c.size());
+    for (std::int64_t i = 0; i < drawn; ++i) values[i] = T(normal(random));
+    for (std::int64_t at = drawn; at < c.size(); at += drawn)
+      std::copy_n(values, std::min(drawn, c.size() - at), values + at);
+  });
+}
+
+// The plain sums in double are exact enough at these means.
+void statistics(Problem& p) {
+  const Case& c = p.of;
+  const std::int64_t groups = std::ssize(p.mean);
+  const std::int64_t inner = c.order == Order::nchw ? c.h * c.w : 1;
+  std::vector<double> sum(p.mean.size()), squares(p.mean.size());
+  with_type(c.dtype, [&]<class T>(T*) {
+    const T* x = p.x.as<T>();
+    for (std::int64_t i = 0; i < c.size(); i += inner) {
+      const auto g = static_cast<std::size_t>(c.is_layer_norm() ? i / c.c : i / inner % groups);
+      for (std::int64_t j = i; j < i + inner; ++j) {
+        const auto value = static_cast<double>(static_cast<float>(x[j]));
+        sum[g] += value;
+        squares[g] += value * value;
+      }
+    }
+  });
+  const auto count = static_cast<double>(c.size() / groups);
+  for (std::size_t g = 0; g < sum.size(); ++g) {
+    const double mean = sum[g] / count;
+    const double var = squares[g] / count - mean * mean;
+    p.mean[g] = static_cast<float>(mean);
+    p.var[g] = static_cast<float>(var);
+    p.rstd[g] = static_cast<float>(1 / std::sqrt(var + Problem::kEps));
+  }
+}
+
+std::vector<float> ramp(std::int64_t size, float from, float to) {
+  std::vector<float> values(static_cast<std::size_t>(size));
+  for (std::size_t i = 0; i < values.size(); ++i)
+    values[i] = from + (to - from) * static_cast<float>(i) / static_cast<float>(size);
+  return values;
+}
+
+}  // namespace
+
+Buffer::Buffer(std::int64_t bytes) {
+  constexpr std::size_t kLine = 64;
+  const std::size_t size = (static_cast<std::size_t>(bytes) + kLine - 1) / kLine * kLine;
+  memory_.reset(std::aligned_alloc(kLine, size));
+  if (!memory_) throw std::bad_alloc();
+  std::memset(memory_.get(), 0, size);
+}
+
+Problem::Problem(const Case& c)
+    : of(c),
+      x(c.tensor_bytes()),
+      dy(c.tensor_bytes()),
+      out(c.tensor_bytes()),
+      residual(c.has_residual() ? c.tensor_bytes() : 1),
+      out2(c.has_residual() ? c.tensor_bytes() : 1),
+      weight(ramp(c.c, 0.5F, 1.5F)),
+      bias(ramp(c.c, -0.5F, 0.5F)),
+      mean(ramp(c.is_layer_norm() ? c.n : c.c, 0.2F, 0.4F)),
+      var(ramp(c.is_layer_norm() ? c.n : c.c, 0.9F, 1.1F)),
+      rstd(mean.size()),
+      dweight(weight.size()),
+      dbias(weight.size()) {
+  fill(x, c, 1, 0.3F);
+  fill(dy, c, 2, 0.1F);
+  if (c.has_residual()) fill(residual, c, 3, 0);
+  if (c.direction == Direction::backward) statistics(*this);
+}
+
+Shape Problem::shape() const {
+  return {of.n, of.c, of.h * of.w,
+          of.order == Order::nhwc ? Layout::channels_last : Layout::channels_first};
+}
+
+std::vector<float> sample(const void* data, Dtype dtype, std::int64_t size) {
+  constexpr std::int64_t kAtMost = 1 << 18;
+  // Odd, so that it visits all residues of the usual strides.
+  const std::int64_t step = size <= kAtMost ? 1 : size / kAtMost * 2 + 1;
+  std::vector<float> values;
+  with_type(dtype, [&]<class T>(T*) {
+    for (std::int64_t i = 0; i < size; i += step)
+      values.push_back(static_cast<float>(static_cast<const T*>(data)[i]));
+  });
+  return values;
+}
+
+}  // namespace evenkeel::bench
