@@ -11,11 +11,11 @@
 namespace evenkeel {
 namespace {
 
-// Positions of a channels-first task: the rings of the kernels (6 rows of floats forward, 13
-// backward, for a window of 5) stay in L1.
+// Positions of a channels-first task: the rings of the kernels, 5 rows of floats forward and 13
+// backward for a window of 5, stay in L1.
 constexpr std::int64_t kTileCols = 512;
-// Values of a channels-last block, whose squares and terms stay in L1 as well.
-constexpr std::int64_t kBlockValues = 2048;
+// Values of a channels-last block: squares, terms and operands together fill a half of L1 at most.
+constexpr std::int64_t kBlockValues = 512;
 
 void check_options(const Check& check, const LocalResponseNormOptions& options) {
   check.require(options.behind >= 0 && options.ahead >= 0,

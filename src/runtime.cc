@@ -75,7 +75,7 @@ bool exceeds_cache(std::int64_t bytes) {
     std::ifstream("/sys/devices/system/cpu/cpu0/cache/index3/size") >> kilobytes;
     return kilobytes > 0 ? kilobytes << 10 : std::int64_t{32} << 20;
   }();
-  return bytes >= last_level;
+  return bytes >= last_level / 2;
 }
 
 std::string_view version() { return EVENKEEL_VERSION; }

@@ -44,13 +44,6 @@ void pilot(const T* x, Block block, Stat<T>* mean) {
   });
 }
 
-// The distance from a row to the one that is read kPrefetchBytes later.
-template <class T>
-HWY_INLINE std::int64_t rows_ahead(const Block& block) {
-  const auto row_bytes = block.cols * static_cast<std::int64_t>(sizeof(T));
-  return (kPrefetchBytes / row_bytes + 1) * block.stride;
-}
-
 // Two sums per column, s and t: add(lanes, at, i, s, t) adds what column i contributes, `at` being
 // its place in memory.
 template <class T, class Add>
@@ -82,10 +75,10 @@ HWY_INLINE void sum_columns(Block block, double* s_out, double* t_out, const Add
 }
 
 template <class T>
-void sums(const T* x, Block block, const Stat<T>* shift, double* sum, double* squares) {
+void sums(const T* x, Block block, std::int64_t ahead, const Stat<T>* shift, double* sum,
+          double* squares) {
   const hn::ScalableTag<Stat<T>> d;
   using V = hn::Vec<decltype(d)>;
-  const std::int64_t ahead = rows_ahead<T>(block);
   sum_columns<T>(block, sum, squares,
                  [&](auto lanes, std::int64_t at, std::int64_t i, V& s, V& t) HWY_ATTR {
                    prefetch_to_l2(x + at + ahead);
@@ -119,12 +112,10 @@ void gradient_sums(BackwardPass<T> pass, Block block, AffineColumns<Stat<T>> a, 
                    double* dy_x_sum) {
   const hn::ScalableTag<Stat<T>> d;
   using V = hn::Vec<decltype(d)>;
-  const std::int64_t ahead = rows_ahead<T>(block);
   with_epilogue(pass, [&](auto epilogue, auto) HWY_ATTR {
     sum_columns<T>(block, dy_sum, dy_x_sum,
                    [&](auto lanes, std::int64_t at, std::int64_t i, V& s, V& t) HWY_ATTR {
-                     prefetch_to_l2(pass.dy + at + ahead);
-                     prefetch_to_l2(pass.x + at + ahead);
+                     prefetch(pass, at);
                      const auto deviation =
                          hn::Sub(lanes.load(d, pass.x + at), lanes.load(d, a.center + i));
                      auto dy = lanes.load(d, pass.dy + at);

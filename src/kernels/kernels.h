@@ -52,8 +52,9 @@ struct Columns {
   using P = Stat<T>;
   // Per column, the mean of the first rows: 1 of 64.
   void (*pilot)(const T* x, Block block, P* mean);
-  // Per column, sum d and sum d^2 with d = x - shift.
-  void (*sums)(const T* x, Block block, const P* shift, double* sum, double* squares);
+  // Per column, sum d and sum d^2 with d = x - shift. x is prefetched `ahead` values on.
+  void (*sums)(const T* x, Block block, std::int64_t ahead, const P* shift, double* sum,
+               double* squares);
   void (*forward)(ForwardPass<T> pass, Block block, AffineColumns<P> a);
   void (*gradient_sums)(BackwardPass<T> pass, Block block, AffineColumns<P> a, double* dy_sum,
                         double* dy_x_sum);

@@ -41,6 +41,9 @@ HWY_INLINE void add_rows(const T* x, const T* residual, T* sum, std::int64_t cou
 // root and division would otherwise be longer than its streaming.
 inline constexpr std::int64_t kShortRow = 256;
 
+// The least distance, in values, at which operands are prefetched.
+inline constexpr std::int64_t kPrefetch = 2048;
+
 // The moments of `count` short rows: shifted sums as in block_moments, with the mean as the shift.
 // The order of a row's sums does not depend on count.
 template <int count, class T>
@@ -87,7 +90,8 @@ HWY_INLINE void forward_few(const RowsForward<T>& args, std::int64_t row, std::i
   using P = Stat<T>;
   const hn::ScalableTag<P> d;
   const T* x = args.x + row * cols;
-  const T* next = x + count * cols;
+  const std::int64_t ahead = std::max(count * cols, kPrefetch);
+  const T* next = x + ahead;
   if (args.residual) {
     T* sum = args.sum + (args.keeps_sum ? row * cols : 0);
     add_rows(x, args.residual + row * cols, sum, count * cols);
@@ -158,6 +162,7 @@ HWY_INLINE void backward_few(const RowsBackward<T>& args, std::int64_t row, std:
     scale[r] = hn::Set(d, args.rstd[row + r]);
   }
 
+  const std::int64_t ahead = std::max(count * cols, kPrefetch);
   double sum_g[count] = {}, sum_g_x[count] = {};
   for (std::int64_t begin = 0; begin < cols; begin += kBlock) {
     V s[count], t[count];
@@ -166,8 +171,8 @@ HWY_INLINE void backward_few(const RowsBackward<T>& args, std::int64_t row, std:
         d, begin, std::min(begin + kBlock, cols), [&](auto lanes, std::int64_t i) HWY_ATTR {
           auto dweight = hn::Zero(d), dbias = dweight;
           for (int r = 0; r < count; ++r) {
-            prefetch_to_l2(dy + (r + count) * cols + i);
-            prefetch_to_l2(x + (r + count) * cols + i);
+            prefetch_to_l2(dy + r * cols + ahead + i);
+            prefetch_to_l2(x + r * cols + ahead + i);
             const auto v_dy = lanes.load(d, dy + r * cols + i);
             const auto deviation = hn::Sub(lanes.load(d, x + r * cols + i), center[r]);
             const auto x_hat = lanes.zero_rest(d, hn::Mul(deviation, scale[r]));
@@ -198,8 +203,8 @@ HWY_INLINE void backward_few(const RowsBackward<T>& args, std::int64_t row, std:
     const auto mean_g_x = hn::Set(d, static_cast<P>(sum_g_x[r] / features));
     const Output<T> dx{args.dx + at + r * cols, args.streams};
     for_each_vector_aligned(d, dx.data, cols, [&](auto lanes, std::int64_t i) HWY_ATTR {
-      prefetch_to_l2(x + count * cols + i);
-      prefetch_to_l2(dy + count * cols + i);
+      prefetch_to_l2(x + ahead + i);
+      prefetch_to_l2(dy + ahead + i);
       const auto x_hat = hn::Mul(hn::Sub(lanes.load(d, x + i), center[r]), scale[r]);
       auto g = lanes.load(d, dy + i);
       if constexpr (has_weight) g = hn::Mul(g, lanes.load(d, args.weight + i));

@@ -29,13 +29,18 @@ namespace hn = hwy::HWY_NAMESPACE;
 // Values per block of accumulation in Stat<T>. Blocks are merged in double.
 inline constexpr std::int64_t kBlock = 4096;
 
-// How far ahead of a pass that only reads its operands are fetched: the hardware's prefetcher alone
-// reaches half of the bandwidth of memory. Into L2, since this is much of L1.
-inline constexpr std::int64_t kPrefetchBytes = 32768;
-
+// Into L2, since what is fetched far enough ahead is much of L1.
 template <class T>
 HWY_INLINE void prefetch_to_l2(const T* p) {
   __builtin_prefetch(p, 0, 2);
+}
+
+// Fetches the two ends of a run that will be streamed past the cache. Where they are parts of lines
+// they are stored the usual way, and a store that misses the cache holds up all stores after it.
+template <class T>
+HWY_INLINE void prefetch_ends(const T* run, std::int64_t count) {
+  __builtin_prefetch(run, 1, 3);
+  __builtin_prefetch(run + count - 1, 1, 3);
 }
 
 template <class T>

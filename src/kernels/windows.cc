@@ -70,6 +70,21 @@ struct BufferRows {
   }
 };
 
+// The squares of `count` values, prefetching those `ahead` of them; zeros if there are none.
+template <class T>
+HWY_INLINE void fill_squares(const T* x, Stat<T>* to, std::int64_t count, std::int64_t ahead) {
+  const hn::ScalableTag<Stat<T>> d;
+  if (!x) {
+    std::fill_n(to, count, Stat<T>{0});
+    return;
+  }
+  for_each_vector(d, count, [&](auto lanes, std::int64_t i) HWY_ATTR {
+    hwy::Prefetch(x + ahead + i);
+    const auto v = lanes.load(d, x + i);
+    lanes.store(hn::Mul(v, v), d, to + i);
+  });
+}
+
 template <class Power, class Count, class T>
 void forward_across(const T* x, T* y_data, Across<T> block, Window window, Power power,
                     Count points, Stat<T>* buffer, bool streams) {
@@ -80,30 +95,18 @@ void forward_across(const T* x, T* y_data, Across<T> block, Window window, Power
   const BufferRows<P, Count> squares{buffer, points, block.cols};
   std::fill_n(buffer, block.forward_buffer(window), P{0});
 
+  // Channel j gets its square, channel c its result.
   for (std::int64_t j = 0; j < block.channels + window.ahead; ++j) {
-    P* newest = squares.slot(j);
-    const T* row = x + j * block.stride;
-    if (j >= block.channels) std::fill_n(newest, block.cols, P{0});
+    fill_squares(j < block.channels ? x + j * block.stride : nullptr, squares.slot(j), block.cols,
+                 block.stride);
     const std::int64_t c = j - window.ahead;
-    if (c < 0) {
-      for_each_vector(d, block.cols, [&](auto lanes, std::int64_t i) HWY_ATTR {
-        const auto v = lanes.load(d, row + i);
-        lanes.store(hn::Mul(v, v), d, newest + i);
-      });
-      continue;
-    }
-    const T* center = x + c * block.stride;
+    if (c < 0) continue;
+    const T* row = x + c * block.stride;
     const Output<T> y{y_data + c * block.stride, streams};
-    with_flag(j < block.channels, [&](auto exists) HWY_ATTR {
-      for_each_vector_aligned(d, y.data, block.cols, [&](auto lanes, std::int64_t i) HWY_ATTR {
-        if constexpr (decltype(exists)::value) {
-          hwy::Prefetch(row + block.stride + i);
-          const auto v = lanes.load(d, row + i);
-          lanes.store(hn::Mul(v, v), d, newest + i);
-        }
-        const auto base = hn::MulAdd(alpha, squares.sum(lanes, d, i), k);
-        y.put(lanes, hn::Mul(lanes.load(d, center + i), power(d, base).value), d, i);
-      });
+    if (streams) prefetch_ends(y.data + 2 * block.stride, block.cols);
+    for_each_vector_aligned(d, y.data, block.cols, [&](auto lanes, std::int64_t i) HWY_ATTR {
+      const auto base = hn::MulAdd(alpha, squares.sum(lanes, d, i), k);
+      y.put(lanes, hn::Mul(lanes.load(d, row + i), power(d, base).value), d, i);
     });
   }
 }
@@ -127,17 +130,8 @@ void backward_across(const T* dy, const T* x, T* dx_data, Across<T> block, Windo
   const std::int64_t channels = block.channels;
   for (std::int64_t j = 0; j < channels + window.ahead + window.behind; ++j) {
     const std::int64_t t = j - window.ahead, c = t - window.behind;
-    P* square_row = squares.slot(j);
-    if (j < channels) {
-      const T* row = x + j * block.stride;
-      for_each_vector(d, block.cols, [&](auto lanes, std::int64_t i) HWY_ATTR {
-        hwy::Prefetch(row + block.stride + i);
-        const auto v = lanes.load(d, row + i);
-        lanes.store(hn::Mul(v, v), d, square_row + i);
-      });
-    } else {
-      std::fill_n(square_row, block.cols, P{0});
-    }
+    fill_squares(j < channels ? x + j * block.stride : nullptr, squares.slot(j), block.cols,
+                 block.stride);
     if (t < 0) continue;
     P* term_row = terms.slot(t);
     if (t < channels) {
@@ -161,6 +155,7 @@ void backward_across(const T* dy, const T* x, T* dx_data, Across<T> block, Windo
     const T* row_x = x + c * block.stride;
     const P* direct_row = direct.slot(c);
     const Output<T> dx{dx_data + c * block.stride, streams};
+    if (streams) prefetch_ends(dx.data + 2 * block.stride, block.cols);
     for_each_vector_aligned(d, dx.data, block.cols, [&](auto lanes, std::int64_t i) HWY_ATTR {
       const auto sum = terms.sum(lanes, d, i);
       const auto scaled = hn::Mul(factor, lanes.load(d, row_x + i));
@@ -189,17 +184,6 @@ HWY_INLINE BufferRows<P> padded_rows(P* buffer, std::int64_t rows, std::int64_t 
   return {buffer, rows, stride};
 }
 
-template <class T>
-HWY_INLINE void fill_squares(const T* x, const Along<T>& block, Stat<T>* to, std::int64_t stride) {
-  const hn::ScalableTag<Stat<T>> d;
-  for (std::int64_t r = 0; r < block.rows; ++r, x += block.channels, to += stride) {
-    for_each_vector(d, block.channels, [&](auto lanes, std::int64_t i) HWY_ATTR {
-      const auto v = lanes.load(d, x + i);
-      lanes.store(hn::Mul(v, v), d, to + i);
-    });
-  }
-}
-
 template <class Power, class Count, class T>
 void forward_along(const T* x, T* y_data, Along<T> block, Window window, Power power, Count points,
                    Stat<T>* buffer, bool streams) {
@@ -208,7 +192,10 @@ void forward_along(const T* x, T* y_data, Along<T> block, Window window, Power p
   const auto k = hn::Set(d, static_cast<P>(window.k));
   const auto alpha = hn::Set(d, static_cast<P>(window.alpha));
   const auto squares = padded_rows(buffer, block.rows, block.channels, window.behind, window.ahead);
-  fill_squares(x, block, squares.data + window.behind, squares.stride);
+  for (std::int64_t r = 0; r < block.rows; ++r) {
+    fill_squares(x + r * block.channels, squares.data + r * squares.stride + window.behind,
+                 block.channels, 0);
+  }
   for (std::int64_t r = 0; r < block.rows; ++r) {
     const std::int64_t at = r * block.channels;
     const P* row = squares.data + r * squares.stride;
@@ -235,7 +222,9 @@ void backward_along(const T* dy, const T* x, T* dx_data, Along<T> block, Window 
   const auto terms =
       padded_rows(buffer + padded, block.rows, channels, window.ahead, window.behind);
   P* direct = buffer + 2 * padded;  // dy * base^-beta
-  fill_squares(x, block, squares.data + window.behind, squares.stride);
+  for (std::int64_t r = 0; r < block.rows; ++r) {
+    fill_squares(x + r * channels, squares.data + r * squares.stride + window.behind, channels, 0);
+  }
   for (std::int64_t r = 0; r < block.rows; ++r) {
     const std::int64_t at = r * channels;
     const P* row = squares.data + r * squares.stride;
