@@ -28,11 +28,13 @@ core: ## build and test the core library alone, without libtorch (installs what 
 	cmake --build --preset core --parallel $(jobs)
 	ctest --preset core --parallel $(jobs)
 
-bench: ## time every operation beside oneDNN and PyTorch, into bench/results.json (installs what is missing)
+bench: ## time every operation beside oneDNN and PyTorch; rewrite docs/performance.md (about 25 minutes)
 	@scripts/install-packages bench
 	cmake --preset bench --log-level=WARNING
-	cmake --build --preset bench --parallel $(jobs) --target evenkeel_bench
+	cmake --build --preset bench --parallel $(jobs) --target evenkeel_bench evenkeel_bench_modules
 	build/bench/bin/evenkeel_bench --out bench/results.json
+	bench/modules.py
+	bench/report.py
 
 clean: ## remove the build folder, the demo's report included
 	rm -rf build

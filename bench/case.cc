@@ -12,10 +12,21 @@ struct Dims {
   bool quick = false;
 };
 
-// ResNet-50 at batch 50; a C that is no multiple of a vector; features without positions.
+// ResNet-50 at batch 50.
+constexpr std::array kResNet = {
+    Dims{50, 64, 112, 112},
+    Dims{50, 256, 56, 56},
+    Dims{50, 512, 28, 28, true},
+    Dims{50, 2048, 7, 7},
+};
+// With a C that is no multiple of a vector, and with features without positions.
 constexpr std::array kBatchNorm = {
-    Dims{50, 64, 112, 112}, Dims{50, 256, 56, 56},       Dims{50, 512, 28, 28, true},
-    Dims{50, 2048, 7, 7},   Dims{16, 100, 28, 28, true}, Dims{8192, 256, 1, 1, true},
+    kResNet[0],
+    kResNet[1],
+    kResNet[2],
+    kResNet[3],
+    Dims{16, 100, 28, 28, true},
+    Dims{8192, 256, 1, 1, true},
     Dims{100000, 32},
 };
 constexpr std::array kLayerNorm = {
@@ -75,6 +86,19 @@ bool Case::is_batch_norm() const {
   return op == Op::batch_norm || op == Op::batch_norm_relu || op == Op::batch_norm_add_relu;
 }
 
+Case Case::plain() const {
+  Case result = *this;
+  if (is_batch_norm()) result.op = Op::batch_norm;
+  if (is_layer_norm()) result.op = Op::layer_norm;
+  return result;
+}
+
+Case Case::in(Dtype other) const {
+  Case result = *this;
+  result.dtype = other;
+  return result;
+}
+
 int Case::operands() const {
   if (direction != Direction::backward) {
     // x, y; and the residual; LayerNorm keeps the sum as well.
@@ -96,22 +120,44 @@ int Case::streams(const Caches& caches) const {
   return fits ? operands() : operands() + twice;
 }
 
+int Case::unfused_streams(const Caches& caches) const {
+  int passes = 0;
+  if (direction == Direction::backward) {
+    passes = fused() ? 3 : 0;
+  } else {
+    passes = (has_relu() ? 2 : 0) + (has_residual() ? 3 : 0);
+  }
+  return plain().streams(caches) + passes;
+}
+
 std::vector<Case> all_cases(const std::vector<int>& threads) {
+  using enum Direction;
+  using enum Op;
+  using enum Dtype;
   std::vector<Case> cases;
-  for (const Dtype dtype : {Dtype::f32}) {
-    const auto add = [&](Op op, std::initializer_list<Direction> directions, const auto& shapes) {
-      for (const Dims& d : shapes)
-        for (const Order order : {Order::nchw, Order::nhwc, Order::rows}) {
-          if ((order == Order::rows) != (d.h == 1)) continue;
-          for (const Direction direction : directions)
-            for (const int t : threads)
+  // The types of a case are neighbors, so that they are compared under the same conditions.
+  const auto add = [&](Op op, std::initializer_list<Direction> directions, const auto& shapes,
+                       std::initializer_list<Dtype> dtypes) {
+    for (const Dims& d : shapes)
+      for (const Order order : {Order::nchw, Order::nhwc, Order::rows}) {
+        if ((order == Order::rows) != (d.h == 1)) continue;
+        for (const Direction direction : directions)
+          for (const int t : threads)
+            for (const Dtype dtype : dtypes)
               cases.push_back({op, direction, d.n, d.c, d.h, d.w, order, dtype, t, d.quick});
-        }
-    };
-    using enum Direction;
-    add(Op::batch_norm, {forward, backward, inference}, kBatchNorm);
-    add(Op::layer_norm, {forward, backward}, kLayerNorm);
-    add(Op::local_response_norm, {forward, backward}, kLocalResponseNorm);
+      }
+  };
+  add(batch_norm, {forward, backward, inference}, kBatchNorm, {f32, bf16, f16});
+  add(batch_norm_relu, {forward, backward, inference}, kBatchNorm, {f32, bf16, f16});
+  add(batch_norm_add_relu, {forward, backward, inference}, kResNet, {f32});
+  add(layer_norm, {forward, backward}, kLayerNorm, {f32, bf16, f16});
+  add(layer_norm_add, {forward, backward}, kLayerNorm, {f32});
+  add(local_response_norm, {forward, backward}, kLocalResponseNorm, {f32, bf16, f16});
+  // Of the quick shapes: all that is plain and float, and an example of bf16 and of fusion.
+  for (Case& c : cases) {
+    const bool example = c.c == 512 && c.order == Order::nchw;
+    c.quick = c.quick && (c.fused() ? c.op == batch_norm_relu && c.dtype == f32 && example
+                                    : c.dtype == f32 || (c.dtype == bf16 && example));
   }
   return cases;
 }

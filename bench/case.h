@@ -45,13 +45,27 @@ struct Case {
   bool is_batch_norm() const;
   bool is_layer_norm() const { return op == Op::layer_norm || op == Op::layer_norm_add; }
   bool has_relu() const { return op == Op::batch_norm_relu || op == Op::batch_norm_add_relu; }
+  bool fused() const { return op != plain().op; }
   bool has_residual() const { return op == Op::batch_norm_add_relu || op == Op::layer_norm_add; }
+
+  // dresidual, or LayerNorm's sum.
+  bool has_second_output() const {
+    return op == Op::batch_norm_add_relu
+               ? direction == Direction::backward
+               : op == Op::layer_norm_add && direction == Direction::forward;
+  }
+  // The same case without what is fused into it, and in another type.
+  Case plain() const;
+  Case in(Dtype other) const;
 
   // Different tensors that the operation reads or writes.
   int operands() const;
   // Tensors that must cross the memory bus: the operands, and once more what a second pass reads
   // where a BatchNorm channel cannot be held in cache from its statistics to its use.
   int streams(const Caches& caches) const;
+  // The same for the operation without fusion, followed or preceded by passes of their own: the
+  // addition in place, then ReLU in place; in a backward ReLU's mask, or the addition.
+  int unfused_streams(const Caches& caches) const;
   // True if the operands together fill the last-level cache.
   bool cold(const Caches& caches) const { return operands() * tensor_bytes() >= caches.last_level; }
 };

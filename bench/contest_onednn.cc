@@ -1,5 +1,6 @@
 // oneDNN, in the layout of the case and in its own blocked layout. Primitives and blocked copies of
-// the data are made outside the clock.
+// the data are made outside the clock. It fuses ReLU into BatchNorm; an addition, and ReLU after
+// it, are a primitive of their own.
 #include <dnnl.hpp>
 #include <unordered_map>
 
@@ -23,10 +24,12 @@ memory::data_type type_of(Dtype dtype) {
   return memory::data_type::f32;
 }
 
-// One primitive with its arguments.
-class Primitive {
+using Arguments = std::unordered_map<int, memory>;
+
+// The primitives of a case with their arguments.
+class Sequence {
  public:
-  Primitive(Problem& problem, bool blocked) : p(problem) {
+  Sequence(Problem& problem, bool blocked) : p(problem) {
     const Case& c = p.of;
     if (c.is_layer_norm()) {
       plain_ = {{c.n, c.c}, type_of(c.dtype), Tag::nc};
@@ -36,6 +39,8 @@ class Primitive {
       plain_ = {{c.n, c.c, c.h, c.w}, type_of(c.dtype), tag};
     }
     data_ = blocked ? memory::desc({c.n, c.c, c.h, c.w}, type_of(c.dtype), Tag::nChw16c) : plain_;
+    out_ = tensor(p.out);
+    if (p.of.has_second_output()) out2_ = tensor(p.out2);
     if (c.is_batch_norm()) {
       batch_norm();
     } else if (c.is_layer_norm()) {
@@ -46,26 +51,28 @@ class Primitive {
   }
 
   void run() {
-    primitive_.execute(stream_, args_);
+    for (const Step& step : steps_) step.primitive.execute(stream_, step.arguments);
     stream_.wait();
   }
 
   std::vector<std::vector<float>> outputs() {
-    const bool backward = p.of.direction == Direction::backward;
-    const memory& out = args_.at(backward ? DNNL_ARG_DIFF_SRC : DNNL_ARG_DST);
-    memory plain(plain_, engine_);
-    reorder(out, plain);
-    std::vector<std::vector<float>> result = {
-        sample(plain.get_data_handle(), p.of.dtype, p.of.size())};
-    if (backward && p.of.op != Op::local_response_norm) {
+    std::vector<std::vector<float>> result = {values(out_)};
+    if (p.of.direction == Direction::backward && p.of.op != Op::local_response_norm) {
       const auto half = diff_scale_shift_.begin() + p.of.c;
       result.emplace_back(diff_scale_shift_.begin(), half);
       result.emplace_back(half, diff_scale_shift_.end());
     }
+    if (p.of.has_second_output()) result.push_back(values(out2_));
     return result;
   }
 
  private:
+  std::vector<float> values(const memory& of) {
+    memory plain(plain_, engine_);
+    reorder(of, plain);
+    return sample(plain.get_data_handle(), p.of.dtype, p.of.size());
+  }
+
   void reorder(memory from, memory to) {
     dnnl::reorder(from, to).execute(stream_, from, to);
     stream_.wait();
@@ -92,7 +99,7 @@ class Primitive {
 
   // The forward writes the workspace that its backward reads.
   void run_forward_first(const dnnl::primitive& forward) {
-    std::unordered_map<int, memory> args = args_;
+    Arguments args = args_;
     args.insert({DNNL_ARG_DST, memory(data_, engine_)});
     forward.execute(stream_, args);
     stream_.wait();
@@ -100,8 +107,6 @@ class Primitive {
 
   void gradients(const memory::desc& scale_shift) {
     diff_scale_shift_.resize(scale_shift_.size());
-    args_.insert({DNNL_ARG_DIFF_DST, tensor(p.dy)});
-    args_.insert({DNNL_ARG_DIFF_SRC, tensor(p.out)});
     args_.insert({DNNL_ARG_DIFF_SCALE_SHIFT, vector(scale_shift, diff_scale_shift_)});
   }
 
@@ -117,30 +122,66 @@ class Primitive {
     args_.insert({DNNL_ARG_VARIANCE, vector(forward.variance_desc(), var_)});
   }
 
+  void add_step(const dnnl::primitive& primitive, const Arguments& more) {
+    Arguments arguments = args_;
+    arguments.insert(more.begin(), more.end());
+    steps_.push_back({primitive, arguments});
+  }
+
+  // to = from + other, or the ReLU of that.
+  void add_addition(const memory& from, const memory& other, const memory& to, bool relu) {
+    dnnl::primitive_attr attributes;
+    if (relu) {
+      dnnl::post_ops after;
+      after.append_eltwise(1, dnnl::algorithm::eltwise_relu, 0, 0);
+      attributes.set_post_ops(after);
+    }
+    const dnnl::binary::primitive_desc descriptor(
+        {dnnl::algorithm::binary_add, data_, data_, data_}, attributes, engine_);
+    steps_.push_back({dnnl::binary(descriptor),
+                      {{DNNL_ARG_SRC_0, from}, {DNNL_ARG_SRC_1, other}, {DNNL_ARG_DST, to}}});
+  }
+
+  // to = dy where y > 0, else 0.
+  void add_relu_backward(const memory& dy, const memory& y, const memory& to) {
+    constexpr auto kRelu = dnnl::algorithm::eltwise_relu_use_dst_for_bwd;
+    const dnnl::eltwise_forward::primitive_desc forward(
+        {dnnl::prop_kind::forward_training, kRelu, data_, 0, 0}, engine_);
+    const dnnl::eltwise_backward::primitive_desc descriptor({kRelu, data_, data_, 0, 0}, engine_,
+                                                            forward);
+    steps_.push_back({dnnl::eltwise_backward(descriptor),
+                      {{DNNL_ARG_DIFF_DST, dy}, {DNNL_ARG_DST, y}, {DNNL_ARG_DIFF_SRC, to}}});
+  }
+
   void batch_norm() {
     using enum dnnl::normalization_flags;
     using Forward = dnnl::batch_normalization_forward;
     using Backward = dnnl::batch_normalization_backward;
     auto flags = use_scale_shift;
-    if (p.of.has_relu()) flags |= fuse_norm_relu;
+    const bool fuses_relu = p.of.has_relu() && !p.of.has_residual();
+    if (fuses_relu) flags |= fuse_norm_relu;
     if (p.of.direction == Direction::inference) flags |= use_global_stats;
     constexpr auto kEps = static_cast<float>(Problem::kEps);
-    const bool backward = p.of.direction == Direction::backward;
     const auto kind = p.of.direction == Direction::inference ? dnnl::prop_kind::forward_inference
                                                              : dnnl::prop_kind::forward_training;
     const Forward::primitive_desc forward({kind, data_, kEps, flags}, engine_);
     affine_and_statistics(forward);
     workspace(forward);
-    if (!backward) {
-      args_.insert({DNNL_ARG_DST, tensor(p.out)});
-      primitive_ = Forward(forward);
+    if (p.of.direction != Direction::backward) {
+      add_step(Forward(forward), {{DNNL_ARG_DST, out_}});
+      if (p.of.has_residual()) add_addition(out_, tensor(p.residual), out_, p.of.has_relu());
       return;
     }
-    if (p.of.has_relu()) run_forward_first(Forward(forward));
+    if (fuses_relu) run_forward_first(Forward(forward));
+    memory dy = tensor(p.dy);
+    if (p.of.has_residual()) {
+      add_relu_backward(dy, tensor(p.y), out2_);
+      dy = out2_;
+    }
     const Backward::primitive_desc descriptor(
         {dnnl::prop_kind::backward, data_, data_, kEps, flags}, engine_, forward);
     gradients(descriptor.diff_weights_desc());
-    primitive_ = Backward(descriptor);
+    add_step(Backward(descriptor), {{DNNL_ARG_DIFF_DST, dy}, {DNNL_ARG_DIFF_SRC, out_}});
   }
 
   void layer_norm() {
@@ -153,15 +194,19 @@ class Primitive {
         {dnnl::prop_kind::forward_training, data_, statistics, kEps, use_scale_shift}, engine_);
     affine_and_statistics(forward);
     if (p.of.direction == Direction::forward) {
-      args_.insert({DNNL_ARG_DST, tensor(p.out)});
-      primitive_ = Forward(forward);
+      if (p.of.has_residual()) {
+        add_addition(tensor(p.x), tensor(p.residual), out2_, false);
+        args_.at(DNNL_ARG_SRC) = out2_;
+      }
+      add_step(Forward(forward), {{DNNL_ARG_DST, out_}});
       return;
     }
     const Backward::primitive_desc descriptor(
         {dnnl::prop_kind::backward, data_, data_, statistics, kEps, use_scale_shift}, engine_,
         forward);
     gradients(descriptor.diff_weights_desc());
-    primitive_ = Backward(descriptor);
+    add_step(Backward(descriptor), {{DNNL_ARG_DIFF_DST, tensor(p.dy)}, {DNNL_ARG_DIFF_SRC, out_}});
+    if (p.of.has_residual()) add_addition(out_, tensor(p.residual), out_, false);
   }
 
   void local_response_norm() {
@@ -177,16 +222,13 @@ class Primitive {
     args_.insert({DNNL_ARG_SRC, tensor(p.x)});
     workspace(forward);
     if (p.of.direction == Direction::forward) {
-      args_.insert({DNNL_ARG_DST, tensor(p.out)});
-      primitive_ = Forward(forward);
+      add_step(Forward(forward), {{DNNL_ARG_DST, out_}});
       return;
     }
     run_forward_first(Forward(forward));
     const Backward::primitive_desc descriptor(
         {kAlgorithm, data_, data_, Problem::kLrnSize, kAlpha, kBeta, kK}, engine_, forward);
-    args_.insert({DNNL_ARG_DIFF_DST, tensor(p.dy)});
-    args_.insert({DNNL_ARG_DIFF_SRC, tensor(p.out)});
-    primitive_ = Backward(descriptor);
+    add_step(Backward(descriptor), {{DNNL_ARG_DIFF_DST, tensor(p.dy)}, {DNNL_ARG_DIFF_SRC, out_}});
   }
 
   Problem& p;
@@ -194,14 +236,19 @@ class Primitive {
   dnnl::stream stream_{engine_};
   memory::desc plain_, data_;
   std::vector<float> scale_shift_, diff_scale_shift_, mean_, var_;
-  std::unordered_map<int, memory> args_;
-  dnnl::primitive primitive_;
+  memory out_, out2_;
+  Arguments args_;  // what the normalization reads, and where it writes other than tensors
+  struct Step {
+    dnnl::primitive primitive;
+    Arguments arguments;
+  };
+  std::vector<Step> steps_;
 };
 
 Contestant contestant(std::string name, Problem& p, bool blocked) {
-  const auto primitive = std::make_shared<Primitive>(p, blocked);
-  return {std::move(name), [primitive] { primitive->run(); },
-          [primitive] { return primitive->outputs(); }};
+  const auto sequence = std::make_shared<Sequence>(p, blocked);
+  return {std::move(name), [sequence] { sequence->run(); },
+          [sequence] { return sequence->outputs(); }};
 }
 
 }  // namespace

@@ -1,11 +1,13 @@
 // PyTorch: its native operations below autograd, on views of the same memory. They allocate their
-// outputs; main.cc sets malloc so that the memory is used again, without new pages.
+// outputs; main.cc sets malloc so that the memory is used again, without new pages. What our calls
+// fuse are operations of their own, in place where they can be.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <torch/autograd.h>
 #include <torch/nn/functional/normalization.h>
 
 #include "bench/contestant.h"
+#include "bench/torch_tensor.h"
 
 namespace evenkeel::bench {
 namespace {
@@ -13,88 +15,66 @@ namespace {
 using at::Tensor;
 using Outputs = std::vector<Tensor>;
 
-at::ScalarType type_of(Dtype dtype) {
-  switch (dtype) {
-    case Dtype::bf16:
-      return at::kBFloat16;
-    case Dtype::f16:
-      return at::kHalf;
-    case Dtype::f32:
-      break;
-  }
-  return at::kFloat;
+// Weights and statistics are float where PyTorch takes them beside the case's type, else of that
+// type too.
+Tensor vector(std::vector<float>& values, at::ScalarType type) {
+  return at::from_blob(values.data(), {std::ssize(values)}, at::kFloat).to(type);
 }
 
-Tensor tensor(const Problem& p, const Buffer& buffer) {
-  const Case& c = p.of;
-  const auto options = at::TensorOptions(type_of(c.dtype));
-  if (c.order == Order::rows) return at::from_blob(buffer.data(), {c.n, c.c}, options);
-  const std::int64_t plane = c.h * c.w;
-  if (c.order == Order::nchw) return at::from_blob(buffer.data(), {c.n, c.c, c.h, c.w}, options);
-  return at::from_blob(buffer.data(), {c.n, c.c, c.h, c.w}, {c.c * plane, 1, c.w * c.c, c.c},
-                       options);
-}
-
-Tensor vector(std::vector<float>& values) {
-  return at::from_blob(values.data(), {std::ssize(values)}, at::kFloat);
-}
-
-Outputs outputs_of(const std::tuple<Tensor, Tensor, Tensor>& result, Direction direction) {
-  const auto& [first, second, third] = result;
-  // A forward's are y, mean and rstd.
-  return direction == Direction::backward ? Outputs{first, second, third} : Outputs{first};
-}
-
-std::function<Outputs()> batch_norm(Problem& p) {
-  const Tensor x = tensor(p, p.x), dy = tensor(p, p.dy);
-  const Tensor weight = vector(p.weight), bias = vector(p.bias);
-  const Tensor mean = vector(p.mean), var = vector(p.var), rstd = vector(p.rstd);
-  const Direction direction = p.of.direction;
-  switch (direction) {
-    case Direction::forward:
-      return [=] {
-        return outputs_of(at::native_batch_norm(x, weight, bias, {}, {}, true, 0.1, Problem::kEps),
-                          direction);
-      };
-    case Direction::inference:
-      return [=] {
-        return outputs_of(
-            at::native_batch_norm(x, weight, bias, mean, var, false, 0.1, Problem::kEps),
-            direction);
-      };
-    case Direction::backward:
-      break;
-  }
-  return [=] {
-    return outputs_of(at::native_batch_norm_backward(dy, x, weight, {}, {}, mean, rstd, true,
-                                                     Problem::kEps, {true, true, true}),
-                      direction);
-  };
-}
-
-std::function<Outputs()> layer_norm(Problem& p) {
-  const Tensor x = tensor(p, p.x), dy = tensor(p, p.dy);
-  const Tensor weight = vector(p.weight), bias = vector(p.bias);
-  const Tensor mean = vector(p.mean).unsqueeze(1), rstd = vector(p.rstd).unsqueeze(1);
-  const std::int64_t features = p.of.c;
-  const Direction direction = p.of.direction;
-  if (direction == Direction::forward) {
+std::function<Outputs()> batch_norm(Problem& p, at::ScalarType type) {
+  const Tensor x = torch_tensor(p, p.x), dy = torch_tensor(p, p.dy), y = torch_tensor(p, p.y);
+  const Tensor residual = torch_tensor(p, p.residual);
+  const Tensor weight = vector(p.weight, type), bias = vector(p.bias, type);
+  const Tensor mean = vector(p.mean, type), var = vector(p.var, type), rstd = vector(p.rstd, type);
+  const Case c = p.of;
+  if (c.direction != Direction::backward) {
+    const bool train = c.direction == Direction::forward;
+    const Tensor given_mean = train ? Tensor() : mean, given_var = train ? Tensor() : var;
     return [=] {
-      return outputs_of(at::native_layer_norm(x, {features}, weight, bias, Problem::kEps),
-                        direction);
+      const Tensor out = std::get<0>(
+          at::native_batch_norm(x, weight, bias, given_mean, given_var, train, 0.1, Problem::kEps));
+      if (c.has_residual()) out.add_(residual);
+      if (c.has_relu()) out.relu_();
+      return Outputs{out};
     };
   }
   return [=] {
-    return outputs_of(at::native_layer_norm_backward(dy, x, {features}, mean, rstd, weight, bias,
-                                                     {true, true, true}),
-                      direction);
+    const Tensor masked = c.has_relu() ? at::threshold_backward(dy, y, 0) : dy;
+    const auto [dx, dweight, dbias] = at::native_batch_norm_backward(
+        masked, x, weight, {}, {}, mean, rstd, true, Problem::kEps, {true, true, true});
+    Outputs result = {dx, dweight, dbias};
+    if (c.has_residual()) result.push_back(masked);
+    return result;
+  };
+}
+
+std::function<Outputs()> layer_norm(Problem& p, at::ScalarType type) {
+  const Tensor x = torch_tensor(p, p.x), dy = torch_tensor(p, p.dy);
+  const Tensor residual = torch_tensor(p, p.residual);
+  const Tensor weight = vector(p.weight, type), bias = vector(p.bias, type);
+  const Tensor mean = vector(p.mean, type).unsqueeze(1), rstd = vector(p.rstd, type).unsqueeze(1);
+  const std::int64_t features = p.of.c;
+  if (p.of.direction == Direction::forward) {
+    return [=] {
+      const Tensor sum = residual.defined() ? x + residual : x;
+      Outputs result = {
+          std::get<0>(at::native_layer_norm(sum, {features}, weight, bias, Problem::kEps))};
+      if (residual.defined()) result.push_back(sum);
+      return result;
+    };
+  }
+  return [=] {
+    const auto [dx, dweight, dbias] = at::native_layer_norm_backward(
+        dy, x, {features}, mean, rstd, weight, bias, {true, true, true});
+    if (residual.defined()) dx.add_(residual);
+    return Outputs{dx, dweight, dbias};
   };
 }
 
 // It has no native operation, so the backward is autograd's through the kept graph.
 std::function<Outputs()> local_response_norm(Problem& p) {
-  Tensor x = tensor(p, p.x);
-  const Tensor dy = tensor(p, p.dy);
+  Tensor x = torch_tensor(p, p.x);
+  const Tensor dy = torch_tensor(p, p.dy);
   const auto forward = [](const Tensor& input) {
     return torch::nn::functional::local_response_norm(
         input, torch::nn::functional::LocalResponseNormFuncOptions(Problem::kLrnSize)
@@ -109,31 +89,51 @@ std::function<Outputs()> local_response_norm(Problem& p) {
   return [=] { return torch::autograd::grad({y}, {x}, {dy}, /*retain_graph=*/true); };
 }
 
-std::function<Outputs()> operation(Problem& p) {
-  if (p.of.is_batch_norm()) return batch_norm(p);
-  return p.of.is_layer_norm() ? layer_norm(p) : local_response_norm(p);
+std::function<Outputs()> operation(Problem& p, at::ScalarType parameters) {
+  if (p.of.is_batch_norm()) return batch_norm(p, parameters);
+  return p.of.is_layer_norm() ? layer_norm(p, parameters) : local_response_norm(p);
+}
+
+Dtype dtype_of(const Tensor& tensor) {
+  switch (tensor.scalar_type()) {
+    case at::kBFloat16:
+      return Dtype::bf16;
+    case at::kHalf:
+      return Dtype::f16;
+    default:
+      return Dtype::f32;
+  }
+}
+
+Contestant contestant(Problem& p, at::ScalarType parameters) {
+  const auto last = std::make_shared<Outputs>();
+  const auto run = [last, compute = operation(p, parameters)] {
+    const at::NoGradGuard unrecorded;
+    last->clear();  // free first, so that the memory can be used again
+    *last = compute();
+  };
+  const auto outputs = [last] {
+    std::vector<std::vector<float>> result;
+    // A dense tensor's memory has the order of its strides, so this compares layouts as well.
+    for (const Tensor& tensor : *last)
+      result.push_back(sample(tensor.data_ptr(), dtype_of(tensor), tensor.numel()));
+    return result;
+  };
+  return {"torch", run, outputs, parameters != at::kFloat};
 }
 
 }  // namespace
 
 Contestant torch_contestant(Problem& p) {
   at::set_num_threads(p.of.threads);
-  const auto last = std::make_shared<Outputs>();
-  const auto run = [last, compute = operation(p)] {
-    const at::NoGradGuard unrecorded;
-    last->clear();  // free first, so that the memory can be used again
-    *last = compute();
-  };
-  const auto outputs = [last, dtype = p.of.dtype] {
-    std::vector<std::vector<float>> result;
-    for (const Tensor& tensor : *last) {
-      // A dense tensor's memory has the order of its strides, so this compares layouts as well.
-      result.push_back(
-          sample(tensor.data_ptr(), tensor.dim() == 1 ? Dtype::f32 : dtype, tensor.numel()));
-    }
+  try {
+    Contestant result = contestant(p, at::kFloat);
+    result.run();
     return result;
-  };
-  return {"torch", run, outputs};
+  } catch (const c10::Error&) {  // of two types together
+    if (p.of.dtype == Dtype::f32) throw;
+  }
+  return contestant(p, torch_type(p.of.dtype));
 }
 
 }  // namespace evenkeel::bench

@@ -13,14 +13,18 @@ struct Contestant {
   std::string name;
   // Computes the case once. Everything that can be prepared has been.
   std::function<void()> run;
-  // What run computed, in the order of the layout of the case: y; or dx, dweight, dbias. Empty for
-  // the streaming kernels.
+  // What run computed, in the order of the layout of the case: y; or dx, dweight, dbias; then the
+  // second output if the case has one. Empty for the streaming kernels.
   std::function<std::vector<std::vector<float>>()> outputs = {};
+  // It sums dweight and dbias over the rows in 16 bits. Sums of many rows stop growing early, so
+  // only their sign can be compared.
+  bool parameter_gradients_in_16_bits = false;
 };
 
 // They use the problem's memory, so it must outlive them. A peer that cannot do the case throws,
 // when it is made or when it first runs.
 Contestant evenkeel_contestant(Problem& problem);
+Contestant unfused_contestant(Problem& problem);         // evenkeel, each step in its own pass
 Contestant onednn_contestant(Problem& problem);          // the layout of the case
 Contestant onednn_blocked_contestant(Problem& problem);  // nChw16c, oneDNN's own
 Contestant torch_contestant(Problem& problem);

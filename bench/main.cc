@@ -59,14 +59,20 @@ double distance(const std::vector<float>& a, const std::vector<float>& b) {
 }
 
 // That a contestant computes the same as ours: far above rounding, which is that of the type and of
-// a few thousand float additions; far below leaving something out.
-void check(const Contestant& contestant, const std::vector<std::vector<float>>& ours, Dtype dtype) {
-  const double tolerance = dtype == Dtype::f32 ? 1e-3 : 0.02;
+// a few thousand float additions; far below leaving something out. Behind ReLU, peers whose
+// statistics are off by 1e-4 of a standard deviation, as plain float sums are, mask some 1e-4 of
+// the gradients differently, which is sqrt(1e-4) of their norm.
+void check(const Contestant& contestant, const std::vector<std::vector<float>>& ours,
+           const Case& c) {
+  const bool masks = c.has_relu() && c.direction == Direction::backward;
+  const double tolerance = c.dtype == Dtype::f32 && !masks ? 1e-3 : 0.02;
   const auto theirs = contestant.outputs();
   if (theirs.size() != ours.size()) throw std::logic_error(contestant.name + " has other outputs");
   for (std::size_t i = 0; i < ours.size(); ++i) {
     const double error = distance(theirs[i], ours[i]);
-    if (!(error < tolerance))
+    const bool parameter = c.direction == Direction::backward && (i == 1 || i == 2);
+    const bool rough = parameter && contestant.parameter_gradients_in_16_bits;
+    if (!(error < (rough ? 1 : tolerance)))
       throw std::logic_error(fmt::format("{} computes something else: output {} differs by {:.2g}",
                                          contestant.name, i, error));
   }
@@ -74,7 +80,7 @@ void check(const Contestant& contestant, const std::vector<std::vector<float>>& 
 
 Result run(const Case& c, const Caches& caches, const Effort& effort) {
   Problem problem(c);
-  Result result{c, caches, {}, {}};
+  Result result{c, caches, {}, {}, 0};
   std::vector<Contestant> contestants = streaming_contestants(problem, c.streams(caches));
   contestants.push_back(evenkeel_contestant(problem));
   contestants.back().run();
@@ -85,7 +91,7 @@ Result run(const Case& c, const Caches& caches, const Effort& effort) {
     try {
       Contestant contestant = make(problem);
       contestant.run();
-      check(contestant, ours, c.dtype);
+      check(contestant, ours, c);
       contestants.push_back(std::move(contestant));
     } catch (const std::logic_error&) {
       throw;
@@ -94,6 +100,7 @@ Result run(const Case& c, const Caches& caches, const Effort& effort) {
       result.missing[name] = message.substr(0, message.find('\n'));
     }
   };
+  if (c.fused()) peer("unfused", unfused_contestant);
   peer("onednn", onednn_contestant);
   if (c.is_layer_norm()) {
     result.missing["onednn_blocked"] = "rows have no blocked layout";
@@ -116,19 +123,24 @@ void write(const std::string& path, const nlohmann::json& json) {
   std::filesystem::rename(beside, path);
 }
 
-int run_all(const std::vector<Case>& cases, const Effort& effort, const std::string& out) {
+// json: the head of the file to write, without cases.
+int run_all(const std::vector<Case>& cases, const Effort& effort, const std::string& out,
+            nlohmann::json json) {
   stop_on_interrupt();
   keep_freed_memory();
   prepare_measuring();
   const Caches cache_sizes = caches();
-  nlohmann::json json = {{"machine", describe_machine()}, {"cases", nlohmann::json::array()}};
+  std::map<std::string, double> seconds;  // by name
   int failures = 0;
   fmt::print("{}\n", table_header());
   for (std::size_t i = 0; i < cases.size() && !stop; ++i) {
     fmt::print(stderr, "[{}/{}] {}\n", i + 1, cases.size(), cases[i].name());
     try {
-      const Result result = run(cases[i], cache_sizes, effort);
+      Result result = run(cases[i], cache_sizes, effort);
       if (stop) break;
+      seconds[cases[i].name()] = result.seconds();
+      if (cases[i].dtype != Dtype::f32)
+        result.f32_seconds = seconds[cases[i].in(Dtype::f32).name()];
       fmt::print("{}\n", table_row(result));
       std::fflush(stdout);
       json["cases"].push_back(to_json(result));
@@ -145,8 +157,8 @@ int main_(int argc, char** argv) {
   CLI::App app("Times evenkeel beside oneDNN, PyTorch and the streaming limit of the memory.");
   app.footer(
       "Columns: data: cold if the operands exceed the last-level cache; limit: fraction of the\n"
-      "streaming limit; onednn, blocked, torch: their time over ours (above 1: evenkeel is "
-      "faster).\n"
+      "streaming limit; onednn, blocked, torch: their time over ours (above 1: evenkeel is\n"
+      "faster); unfused: that of our own separate passes; f32: that of our own case in float.\n"
       "\n"
       "Examples:\n"
       "  evenkeel_bench --quick\n"
@@ -183,10 +195,14 @@ int main_(int argc, char** argv) {
     for (const Case& c : cases) fmt::print("{}\n", c.name());
     return 0;
   }
-  Effort effort = quick ? Effort{0.7, 5, 15} : Effort{};
+  Effort effort = quick ? Effort{0.5, 3, 15} : Effort{};
   effort.best = best;
   warn_if_busy();
-  return run_all(cases, effort, out);
+  return run_all(cases, effort, out,
+                 {{"machine", describe_machine()},
+                  {"quick", quick},
+                  {"best", best},
+                  {"cases", nlohmann::json::array()}});
 }
 
 }  // namespace

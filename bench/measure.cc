@@ -51,6 +51,7 @@ std::map<std::string, Timing> measure(const std::vector<Contestant>& contestants
                                       const Effort& effort,
                                       const volatile std::sig_atomic_t& stop) {
   constexpr double kBatchSeconds = 1e-3;
+  constexpr int kRoundsOfSlow = 3;  // for what would take the time of a case by itself
   benchmark::ClearRegisteredBenchmarks();
   double round = 0;
   std::vector<benchmark::internal::Benchmark*> registered;
@@ -58,19 +59,22 @@ std::map<std::string, Timing> measure(const std::vector<Contestant>& contestants
     seconds_of(contestant);  // cold caches and first pages
     const double once = std::max(seconds_of(contestant), 1e-9);
     const double iterations = std::ceil(kBatchSeconds / once);
-    round += once * (1 + iterations);
-    registered.push_back(
+    auto* benchmark =
         benchmark::RegisterBenchmark(contestant.name.c_str(), [&](benchmark::State& state) {
           if (!stop) contestant.run();
           for (auto unused [[maybe_unused]] : state)
             if (!stop) contestant.run();
-        }));
-    registered.back()
-        ->Iterations(static_cast<benchmark::IterationCount>(iterations))
-        ->UseRealTime();
+        });
+    benchmark->Iterations(static_cast<benchmark::IterationCount>(iterations))->UseRealTime();
+    if (2 * once * effort.few_rounds > effort.case_seconds) {
+      benchmark->Repetitions(kRoundsOfSlow);
+    } else {
+      round += once * (1 + iterations);
+      registered.push_back(benchmark);
+    }
   }
-  const int rounds = std::clamp(static_cast<int>(effort.case_seconds / round), effort.few_rounds,
-                                effort.many_rounds);
+  const int rounds = static_cast<int>(
+      std::clamp<double>(effort.case_seconds / round, effort.few_rounds, effort.many_rounds));
   for (auto* benchmark : registered) benchmark->Repetitions(rounds);
 
   Collector collector;

@@ -16,8 +16,8 @@ struct Timing {
 };
 
 struct Effort {
-  double case_seconds = 4;  // for all contestants of a case together; exceeded if few_rounds ask it
-  int few_rounds = 7;
+  double case_seconds = 1;  // for all contestants of a case together; exceeded if few_rounds ask it
+  int few_rounds = 5;
   int many_rounds = 25;
   bool best = false;  // for a machine that others use too, whose medians are theirs
 };
@@ -25,9 +25,9 @@ struct Effort {
 // Once, before any measure().
 void prepare_measuring();
 
-// In every round each contestant runs for at least a millisecond after one run outside the clock;
-// the order within the rounds is random, so that a slow spell of the machine meets all of them.
-// Returns what was timed: nothing once `stop` is set.
+// In a round a contestant runs for at least a millisecond after one run outside the clock. The
+// rounds of all contestants are in random order, so that a slow spell of the machine meets all of
+// them. Returns what was timed: nothing once `stop` is set.
 std::map<std::string, Timing> measure(const std::vector<Contestant>& contestants,
                                       const Effort& effort, const volatile std::sig_atomic_t& stop);
 

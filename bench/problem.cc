@@ -6,24 +6,10 @@
 #include <new>
 #include <random>
 
-#include "evenkeel/float16.h"
+#include "evenkeel/batch_norm.h"
 
 namespace evenkeel::bench {
 namespace {
-
-// Calls f with a null pointer of the element type.
-template <class F>
-auto with_type(Dtype dtype, const F& f) {
-  switch (dtype) {
-    case Dtype::bf16:
-      return f(static_cast<BFloat16*>(nullptr));
-    case Dtype::f16:
-      return f(static_cast<Float16*>(nullptr));
-    case Dtype::f32:
-      break;
-  }
-  return f(static_cast<float*>(nullptr));
-}
 
 // The first values are random, the others repeat them: a prime period, so that no two channels are
 // alike.
@@ -89,8 +75,8 @@ Problem::Problem(const Case& c)
       x(c.tensor_bytes()),
       dy(c.tensor_bytes()),
       out(c.tensor_bytes()),
-      residual(c.has_residual() ? c.tensor_bytes() : 1),
-      out2(c.has_residual() ? c.tensor_bytes() : 1),
+      residual(c.has_residual() ? Buffer(c.tensor_bytes()) : Buffer()),
+      out2(c.has_second_output() ? Buffer(c.tensor_bytes()) : Buffer()),
       weight(ramp(c.c, 0.5F, 1.5F)),
       bias(ramp(c.c, -0.5F, 0.5F)),
       mean(ramp(c.is_layer_norm() ? c.n : c.c, 0.2F, 0.4F)),
@@ -102,6 +88,17 @@ Problem::Problem(const Case& c)
   fill(dy, c, 2, 0.1F);
   if (c.has_residual()) fill(residual, c, 3, 0);
   if (c.direction == Direction::backward) statistics(*this);
+  if (c.direction == Direction::backward && c.has_relu()) {
+    y = Buffer(c.tensor_bytes());
+    with_type(c.dtype, [&]<class T>(T*) {
+      batch_norm_forward<T>({.x = view<const T>(x),
+                             .weight = weight,
+                             .bias = bias,
+                             .residual = view<const T>(residual),
+                             .y = view<T>(y)},
+                            {.eps = kEps, .activation = Activation::relu});
+    });
+  }
 }
 
 Shape Problem::shape() const {

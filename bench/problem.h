@@ -10,10 +10,25 @@
 
 namespace evenkeel::bench {
 
+// Calls f with a null pointer of the element type.
+template <class F>
+auto with_type(Dtype dtype, const F& f) {
+  switch (dtype) {
+    case Dtype::bf16:
+      return f(static_cast<BFloat16*>(nullptr));
+    case Dtype::f16:
+      return f(static_cast<Float16*>(nullptr));
+    case Dtype::f32:
+      break;
+  }
+  return f(static_cast<float*>(nullptr));
+}
+
 // A tensor of the case's type, from malloc's heap as a user's would be, touched before any clock
 // runs.
 class Buffer {
  public:
+  Buffer() = default;  // none
   explicit Buffer(std::int64_t bytes);
   void* data() const { return memory_.get(); }
   template <class T>
@@ -32,10 +47,17 @@ struct Problem {
   explicit Problem(const Case& of);
 
   Shape shape() const;  // as evenkeel sees it
+  // An absent view if the case does not have the tensor.
+  template <class T>
+  TensorView<T> view(const Buffer& buffer) const {
+    if (!buffer.data()) return {};
+    return {buffer.as<T>(), shape()};
+  }
 
   Case of;
   Buffer x, dy, out;      // out: y or dx
-  Buffer residual, out2;  // out2: dresidual, or LayerNorm's sum; one element without a residual
+  Buffer residual, out2;  // in LayerNorm's backward, dsum; out2: dresidual, or LayerNorm's sum
+  Buffer y;               // the forward's, from which peers take ReLU's mask in a backward
   std::vector<float> weight, bias;
   std::vector<float> mean, var, rstd;  // of the groups; exact for a backward
   std::vector<float> dweight, dbias;   // outputs

@@ -48,8 +48,11 @@ nlohmann::json to_json(const Result& r) {
       {"vs_onednn", number_or_null(r.versus("onednn"))},
       {"vs_onednn_blocked", number_or_null(r.versus("onednn_blocked"))},
       {"vs_torch", number_or_null(r.versus("torch"))},
+      {"vs_unfused", number_or_null(r.versus("unfused"))},
+      {"vs_f32", number_or_null(r.versus_f32())},
       {"missing", r.missing},
   };
+  if (r.of.fused()) json["unfused_streams"] = r.of.unfused_streams(r.caches);
   for (const auto& [name, timing] : r.timings)
     json["contestants"][name] = {
         {"median", timing.median}, {"min", timing.min}, {"max", timing.max}};
@@ -59,9 +62,9 @@ nlohmann::json to_json(const Result& r) {
 std::string table_header() {
   return fmt::format(
       "{:<19} {:<9} {:<15} {:<6} {:<5} {:>3} {:<5} {:>10} {:>15} {:>7} {:>6} {:>8} "
-      "{:>8} {:>8}",
+      "{:>8} {:>8} {:>8} {:>6}",
       "op", "direction", "shape", "layout", "dtype", "thr", "data", "ms", "min-max", "GB/s",
-      "limit", "onednn", "blocked", "torch");
+      "limit", "onednn", "blocked", "torch", "unfused", "f32");
 }
 
 std::string table_row(const Result& r) {
@@ -69,12 +72,13 @@ std::string table_row(const Result& r) {
   const auto bytes = static_cast<double>(r.of.streams(r.caches) * r.of.tensor_bytes());
   return fmt::format(
       "{:<19} {:<9} {:<15} {:<6} {:<5} {:>3} {:<5} {:>10.4g} {:>15} {:>7.1f} {:>5.0f}% {:>8} {:>8} "
-      "{:>8}",
+      "{:>8} {:>8} {:>6}",
       to_string(r.of.op), to_string(r.of.direction), r.of.shape(), to_string(r.of.order),
       to_string(r.of.dtype), r.of.threads, r.of.cold(r.caches) ? "cold" : "cache",
       ours.seconds * 1e3, fmt::format("{:.4g}-{:.4g}", ours.min * 1e3, ours.max * 1e3),
       bytes / ours.seconds * 1e-9, 100 * r.fraction_of_limit(), ratio(r.versus("onednn")),
-      ratio(r.versus("onednn_blocked")), ratio(r.versus("torch")));
+      ratio(r.versus("onednn_blocked")), ratio(r.versus("torch")), ratio(r.versus("unfused")),
+      ratio(r.versus_f32()));
 }
 
 }  // namespace evenkeel::bench

@@ -14,6 +14,7 @@ struct Result {
   Caches caches;
   std::map<std::string, Timing> timings;       // by contestant; absent: it cannot do the case
   std::map<std::string, std::string> missing;  // why it is absent
+  double f32_seconds = 0;  // of the same case in float; 0 if that was not measured, or is this one
 
   double seconds() const { return timings.at("evenkeel").seconds; }
   // Minimal bytes over the best streaming bandwidth.
@@ -21,6 +22,7 @@ struct Result {
   double fraction_of_limit() const { return limit_seconds() / seconds(); }
   // The contestant's time over ours; 0 if it is absent.
   double versus(const std::string& contestant) const;
+  double versus_f32() const { return f32_seconds / seconds(); }
 };
 
 nlohmann::json to_json(const Result& result);

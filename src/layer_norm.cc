@@ -9,16 +9,17 @@
 namespace evenkeel {
 namespace {
 
-// Rows of a task: about 64 KB of floats, and for the backward at least 16 rows, so that the partial
-// dweight and dbias stay small beside the data, and at most 256, which bounds the length of a sum
-// in T.
+// Rows of a task: about 64 KB of floats.
 constexpr std::int64_t kTaskElements = 16384;
 
 std::int64_t forward_rows(std::int64_t features) {
   return std::max<std::int64_t>(1, kTaskElements / features);
 }
-std::int64_t backward_rows(std::int64_t features) {
-  return std::clamp<std::int64_t>(kTaskElements / features, 16, 256);
+// For the backward also a 32nd of the samples, since each task has a dweight and a dbias that must
+// be cleared and added up: with 16 rows a task that took a tenth of the time. At most 256, which
+// bounds the length of a sum in P.
+std::int64_t backward_rows(std::int64_t samples, std::int64_t features) {
+  return std::clamp<std::int64_t>(std::max(kTaskElements / features, samples / 32), 16, 256);
 }
 
 // The place `offset` elements on in an array that may be absent.
@@ -45,22 +46,18 @@ class Parts {
     return row;
   }
 
-  // The sum of the rows, in double, in the order of the tasks; nothing if it is not wanted.
+  // The sum of the rows in the order of the tasks; nothing if it is not wanted.
+  template <class T>
   void add_up(std::span<P> gradient) const {
     if (gradient.empty()) return;
     // A block of columns at a time: its sums stay in L1 while the rows stream by.
-    constexpr std::int64_t kBlock = 512;
+    constexpr std::int64_t kBlock = kernels::kMaxAddUp;
     const std::int64_t blocks = ceil_div(features_, kBlock);
+    const auto& kernel = kernels::rows<T>();
     parallel_for(blocks, threads_for(blocks, tasks_ * features_), [&](std::int64_t block, int) {
-      const std::int64_t begin = block * kBlock, width = std::min(kBlock, features_ - begin);
-      double sum[kBlock] = {};
-      for (std::int64_t task = 0; task < tasks_; ++task) {
-        const P* row = rows_ + task * features_ + begin;
-        for (std::int64_t i = 0; i < width; ++i) sum[i] += static_cast<double>(row[i]);
-      }
-      for (std::int64_t i = 0; i < width; ++i) {
-        gradient[static_cast<std::size_t>(begin + i)] = static_cast<P>(sum[i]);
-      }
+      const std::int64_t begin = block * kBlock;
+      kernel.add_up(rows_ + begin, tasks_, features_, std::min(kBlock, features_ - begin),
+                    gradient.data() + begin);
     });
   }
 
@@ -136,7 +133,7 @@ void layer_norm_backward(const LayerNormBackward<T>& args) {
   }
 
   const auto& kernel = kernels::rows<T>();
-  const std::int64_t task_rows = backward_rows(features);
+  const std::int64_t task_rows = backward_rows(samples, features);
   const std::int64_t tasks = ceil_div(samples, task_rows);
   const bool parameters = !args.dweight.empty() || !args.dbias.empty();
   const Parts<P, 0> dweight(parameters ? features : 0, tasks);
@@ -156,8 +153,8 @@ void layer_norm_backward(const LayerNormBackward<T>& args) {
                      .streams = streams},
                     std::min(task_rows, samples - row), features);
   });
-  dweight.add_up(args.dweight);
-  dbias.add_up(args.dbias);
+  dweight.template add_up<T>(args.dweight);
+  dbias.template add_up<T>(args.dbias);
 }
 
 #define EVENKEEL_INSTANTIATE(T)                                         \

@@ -89,9 +89,14 @@ struct RowsBackward {
 };
 template <class T>
 struct Rows {
+  using P = Stat<T>;
   void (*forward)(RowsForward<T> args, std::int64_t rows, std::int64_t cols);
   void (*backward)(RowsBackward<T> args, std::int64_t rows, std::int64_t cols);
+  // total = the sum, in double, of `count` arrays `stride` apart. size is at most kMaxAddUp.
+  void (*add_up)(const P* parts, std::int64_t count, std::int64_t stride, std::int64_t size,
+                 P* total);
 };
+inline constexpr std::int64_t kMaxAddUp = 512;
 
 // The channel windows of LRN.
 struct Window {

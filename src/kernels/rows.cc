@@ -234,9 +234,30 @@ void backward(RowsBackward<T> args, std::int64_t rows, std::int64_t cols) {
   });
 }
 
+template <class P>
+void add_up(const P* parts, std::int64_t count, std::int64_t stride, std::int64_t size, P* total) {
+  const hn::ScalableTag<double> d;
+  const hn::Rebind<P, decltype(d)> parts_d;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  const std::int64_t whole = size / lanes * lanes;
+  HWY_ALIGN double sums[kernels::kMaxAddUp] = {};
+  for (std::int64_t n = 0; n < count; ++n, parts += stride) {
+    for (std::int64_t i = 0; i < whole; i += lanes) {
+      const auto values = hn::LoadU(parts_d, parts + i);
+      if constexpr (std::is_same_v<P, double>) {
+        hn::Store(hn::Add(hn::Load(d, sums + i), values), d, sums + i);
+      } else {
+        hn::Store(hn::Add(hn::Load(d, sums + i), hn::PromoteTo(d, values)), d, sums + i);
+      }
+    }
+    for (std::int64_t i = whole; i < size; ++i) sums[i] += static_cast<double>(parts[i]);
+  }
+  for (std::int64_t i = 0; i < size; ++i) total[i] = static_cast<P>(sums[i]);
+}
+
 template <class T>
 const kernels::Rows<T>* table() {
-  static constexpr kernels::Rows<T> kTable = {forward<T>, backward<T>};
+  static constexpr kernels::Rows<T> kTable = {forward<T>, backward<T>, add_up<Stat<T>>};
   return &kTable;
 }
 EVENKEEL_KERNEL_TABLES(rows, Rows)
