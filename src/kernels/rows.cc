@@ -44,10 +44,11 @@ inline constexpr std::int64_t kShortRow = 256;
 // The least distance, in values, at which operands are prefetched.
 inline constexpr std::int64_t kPrefetch = 2048;
 
-// The moments of `count` short rows: shifted sums as in block_moments, with the mean as the shift.
+// Mean and variance of `count` short rows: shifted sums as in block_moments, about the mean itself.
 // The order of a row's sums does not depend on count.
 template <int count, class T>
-HWY_INLINE void short_row_moments(const T* x, std::int64_t cols, Moments* moments) {
+HWY_INLINE void short_row_statistics(const T* x, std::int64_t cols, double* mean,
+                                     double* variance) {
   using P = Stat<T>;
   const hn::ScalableTag<P> d;
   using V = hn::Vec<decltype(d)>;
@@ -75,13 +76,12 @@ HWY_INLINE void short_row_moments(const T* x, std::int64_t cols, Moments* moment
       t[r] = hn::MulAdd(deviation, deviation, t[r]);
     }
   });
+  const double reciprocal = 1 / static_cast<double>(cols);
   for (int r = 0; r < count; ++r) {
-    const auto total = [&](V v) HWY_ATTR {
-      return static_cast<double>(hn::GetLane(hn::SumOfLanes(d, v)));
-    };
-    moments[r] =
-        moments_of_sums(static_cast<double>(cols), static_cast<double>(hn::GetLane(shift[r])),
-                        total(s[r]), total(t[r]));
+    const double offset = static_cast<double>(hn::GetLane(hn::SumOfLanes(d, s[r]))) * reciprocal;
+    const double square = static_cast<double>(hn::GetLane(hn::SumOfLanes(d, t[r]))) * reciprocal;
+    mean[r] = static_cast<double>(hn::GetLane(shift[r])) + offset;
+    variance[r] = std::max(square - offset * offset, 0.0);
   }
 }
 
@@ -97,25 +97,25 @@ HWY_INLINE void forward_few(const RowsForward<T>& args, std::int64_t row, std::i
     add_rows(x, args.residual + row * cols, sum, count * cols);
     x = sum;
   }
-  Moments moments[count];
+  double mean[count], variance[count], rstd[count];
   if constexpr (is_short) {
-    short_row_moments<count>(x, cols, moments);
+    short_row_statistics<count>(x, cols, mean, variance);
   } else {
     static_assert(count == 1);
-    moments[0] = run_moments(x, cols);
+    const Moments m = run_moments(x, cols);
+    mean[0] = m.mean;
+    variance[0] = m.biased_variance();
   }
-  double rstd[count];
+  for (int r = 0; r < count; ++r) rstd[r] = 1 / std::sqrt(variance[r] + args.eps);
   for (int r = 0; r < count; ++r) {
-    rstd[r] = 1 / std::sqrt(moments[r].biased_variance() + args.eps);
-    if (args.mean) args.mean[row + r] = static_cast<P>(moments[r].mean);
+    if (args.mean) args.mean[row + r] = static_cast<P>(mean[r]);
     if (args.rstd) args.rstd[row + r] = static_cast<P>(rstd[r]);
   }
   for (int r = 0; r < count; ++r, x += cols, next += cols) {
-    const double mean = moments[r].mean;
-    const auto center = static_cast<P>(mean);
+    const auto center = static_cast<P>(mean[r]);
     const auto v_center = hn::Set(d, center);
     const auto scale = hn::Set(d, static_cast<P>(rstd[r]));
-    const auto rest = hn::Set(d, static_cast<P>((static_cast<double>(center) - mean) * rstd[r]));
+    const auto rest = hn::Set(d, static_cast<P>((static_cast<double>(center) - mean[r]) * rstd[r]));
     const Output<T> y{args.y + (row + r) * cols, args.streams};
     for_each_vector_aligned(d, y.data, cols, [&](auto lanes, std::int64_t i) HWY_ATTR {
       prefetch_to_l2(next + i);
