@@ -197,16 +197,16 @@ void batch_norm_backward(const BatchNormBackward<T>& args, Statistics statistics
   const std::int64_t tensors =
       3 + (relu && args.residual.data ? 1 : 0) + (args.dresidual.data ? 1 : 0);
   const bool streams = exceeds_cache(tensors * bytes_of<T>(shape));
-  const bool wants_x = through_statistics || relu || args.dresidual.data || !args.dweight.empty() ||
-                       !args.dbias.empty();
+  const bool wants_sums = through_statistics || !args.dweight.empty() || !args.dbias.empty();
   with_channels<T>(shape, [&](const auto& channels) {
-    if (wants_x) {
+    if (wants_sums || relu || args.dresidual.data) {
       channels.gradients({.dy = args.dy.data,
                           .x = args.x.data,
                           .residual = relu ? args.residual.data : nullptr,
                           .dx = args.dx.data,
                           .dresidual = args.dresidual.data,
                           .relu = relu,
+                          .wants_sums = wants_sums,
                           .through_statistics = through_statistics,
                           .streams = streams},
                          affine, gradient);

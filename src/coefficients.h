@@ -50,8 +50,10 @@ struct ForwardPass {
   bool streams;            // y goes past the cache
   std::int64_t ahead = 0;  // how many values on the inputs are prefetched; 0: they are not
 
-  ForwardPass at(std::int64_t offset) const {
+  // The same pass `offset` values on.
+  ForwardPass at(std::int64_t offset, std::int64_t prefetched_ahead = 0) const {
     ForwardPass moved = *this;
+    moved.ahead = prefetched_ahead;
     moved.x += offset;
     moved.y += offset;
     if (residual) moved.residual += offset;
@@ -69,12 +71,14 @@ struct BackwardPass {
   T* dx;
   T* dresidual;
   bool relu;
+  bool wants_sums;
   bool through_statistics;  // else dx = dy_scale * dy, whatever x is
   bool streams;
   std::int64_t ahead = 0;
 
-  BackwardPass at(std::int64_t offset) const {
+  BackwardPass at(std::int64_t offset, std::int64_t prefetched_ahead = 0) const {
     BackwardPass moved = *this;
+    moved.ahead = prefetched_ahead;
     moved.dy += offset;
     moved.x += offset;
     if (residual) moved.residual += offset;

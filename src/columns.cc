@@ -5,6 +5,7 @@
 // parts of a channel are merged in the order of the rows, and then all blocks are written, the
 // last, which are still in cache, first: three streams, since a column cannot be read alone.
 #include <algorithm>
+#include <array>
 #include <numeric>
 
 #include "src/channels.h"
@@ -16,8 +17,12 @@ namespace {
 
 using kernels::kMaxBlockCols;
 
-// Rows of a block: the parts, 24 bytes a channel, are small beside the data.
+// Most rows of a block, and least but for short matrices: the parts, 24 bytes a channel, are small
+// beside the data.
 constexpr std::int64_t kBlockRows = 1024;
+constexpr std::int64_t kLeastBlockRows = 256;
+// Blocks that a matrix is cut into if it has the rows, for as many threads.
+constexpr std::int64_t kBlocks = 16;
 // A tile up to this size is still in L2 when it is read again.
 constexpr std::int64_t kTileBytes = 512 * 1024;
 constexpr std::int64_t kLineBytes = 64;
@@ -45,6 +50,7 @@ struct Tiling {
   // Narrow matrices are folded: with this many rows taken as one, a row fills whole vectors.
   std::int64_t folds = 1;
   std::int64_t tile_channels;
+  std::int64_t block_rows;
   bool both_passes_by_tile;
 
   Tiling(std::int64_t n_rows, std::int64_t n_channels, std::int64_t n_inner, std::int64_t n_bytes,
@@ -62,22 +68,26 @@ struct Tiling {
     rows /= folds;
     tile_channels =
         fitting(both_passes_by_tile ? std::min(cached_cols, kMaxBlockCols) : kMaxBlockCols);
+    // Of equal size, so that threads have equal shares.
+    block_rows =
+        ceil_div(rows, std::max(ceil_div(rows, kBlockRows),
+                                std::clamp<std::int64_t>(rows / kLeastBlockRows, 1, kBlocks)));
   }
 
   std::int64_t cols() const { return folds * channels * inner; }
-  std::int64_t blocks() const { return ceil_div(rows, kBlockRows); }
+  std::int64_t blocks() const { return ceil_div(rows, block_rows); }
   std::int64_t tiles() const { return ceil_div(channels, tile_channels); }
   int threads(std::int64_t tasks) const { return threads_for(tasks, rows * cols()); }
 
   Tile tile(std::int64_t block, std::int64_t index) const {
-    const std::int64_t row = block * kBlockRows, channel = index * tile_channels;
+    const std::int64_t row = block * block_rows, channel = index * tile_channels;
     const std::int64_t width = std::min(tile_channels, channels - channel);
     return {channel,
             width,
             folds,
             inner,
             row * cols() + channel * inner,
-            {std::min(kBlockRows, rows - row), folds * width * inner, cols()},
+            {std::min(block_rows, rows - row), folds * width * inner, cols()},
             (kPrefetchBytes / (folds * width * inner * bytes) + 1) * cols()};
   }
 
@@ -137,13 +147,20 @@ void reduce_then_apply(const Tiling& tiling, const SumTile& sum_tile, const Fini
   });
 }
 
-// Sets the columns of each channel of a tile to its value.
-template <class P, class ValueOf>
-void spread(const Tile& tile, P* to, const ValueOf& value_of) {
-  for (std::int64_t f = 0; f < tile.folds; ++f) {
-    for (std::int64_t c = 0; c < tile.channels; ++c, to += tile.inner) {
-      std::fill_n(to, tile.inner, value_of(c));
+// Sets the columns of the channels of a tile, in several arrays, kMaxBlockCols apart, to
+// values_of(channel), one value an array.
+template <int arrays, class P, class ValuesOf>
+void spread(const Tile& tile, P* to, const ValuesOf& values_of) {
+  const std::int64_t fold = tile.channels * tile.inner;
+  for (std::int64_t c = 0; c < tile.channels; ++c) {
+    const std::array<P, arrays> values = values_of(c);
+    for (std::size_t i = 0; i < arrays; ++i) {
+      std::fill_n(to + static_cast<std::int64_t>(i) * kMaxBlockCols + c * tile.inner, tile.inner,
+                  values[i]);
     }
+  }
+  for (std::int64_t i = 0; i < arrays; ++i, to += kMaxBlockCols) {
+    for (std::int64_t f = 1; f < tile.folds; ++f) std::copy_n(to, fold, to + f * fold);
   }
 }
 
@@ -193,7 +210,7 @@ void sum_moments(const T* x, const Tile& tile, Moments* parts) {
   for (std::int64_t c = 0; c < tile.channels; ++c) {
     shift[c] = pilot[c * tile.inner] + shift[c] / static_cast<P>(tile.folds * tile.inner);
   }
-  spread(tile, column_shift, [&](std::int64_t c) { return shift[c]; });
+  spread<1>(tile, column_shift, [&](std::int64_t c) { return std::array{shift[c]}; });
   kernel.sums(x + tile.offset, tile.block, tile.rows_ahead, column_shift, sum, squares);
 
   struct Sums {
@@ -213,44 +230,34 @@ void sum_moments(const T* x, const Tile& tile, Moments* parts) {
 
 template <class T>
 kernels::AffineColumns<Stat<T>> spread_affine(const Tile& tile, const AffineOf<T>& affine) {
-  auto* const center = tile_columns<Stat<T>, 3>(3);
-  auto* const scale = center + kMaxBlockCols;
-  auto* const shift = scale + kMaxBlockCols;
-  const auto of = [&](std::int64_t c) { return affine(tile.channel + c); };
-  spread(tile, center, [&](std::int64_t c) { return of(c).center; });
-  spread(tile, scale, [&](std::int64_t c) { return of(c).scale; });
-  spread(tile, shift, [&](std::int64_t c) { return of(c).shift; });
-  return {center, scale, shift};
+  auto* const to = tile_columns<Stat<T>, 3>(3);
+  spread<3>(tile, to, [&](std::int64_t c) {
+    const auto a = affine(tile.channel + c);
+    return std::array{a.center, a.scale, a.shift};
+  });
+  return {to, to + kMaxBlockCols, to + 2 * kMaxBlockCols};
 }
 
 template <class T>
 kernels::GradientColumns<Stat<T>> spread_gradient(const Tile& tile,
                                                   const GradientAffine<Stat<T>>* coefficients) {
-  auto* const dy_scale = tile_columns<Stat<T>, 4>(3);
-  auto* const x_scale = dy_scale + kMaxBlockCols;
-  auto* const shift = x_scale + kMaxBlockCols;
-  const auto* of = coefficients + tile.channel;
-  spread(tile, dy_scale, [&](std::int64_t c) { return of[c].dy_scale; });
-  spread(tile, x_scale, [&](std::int64_t c) { return of[c].x_scale; });
-  spread(tile, shift, [&](std::int64_t c) { return of[c].shift; });
-  return {dy_scale, x_scale, shift};
-}
-
-template <class Pass>
-Pass moved(const Pass& pass, const Tile& tile, std::int64_t ahead) {
-  Pass here = pass.at(tile.offset);
-  here.ahead = ahead;
-  return here;
+  auto* const to = tile_columns<Stat<T>, 4>(3);
+  spread<3>(tile, to, [&](std::int64_t c) {
+    const auto& g = coefficients[tile.channel + c];
+    return std::array{g.dy_scale, g.x_scale, g.shift};
+  });
+  return {to, to + kMaxBlockCols, to + 2 * kMaxBlockCols};
 }
 
 template <class T>
 void sum_gradients(const BackwardPass<T>& pass, const Tile& tile, const AffineOf<T>& affine,
                    GradientSums* parts) {
+  std::fill_n(parts, tile.channels, GradientSums());
+  if (!pass.wants_sums) return;
   double* const dy_sum = tile_columns<double, 5>(2);
   double* const dy_x_sum = dy_sum + kMaxBlockCols;
-  kernels::columns<T>().gradient_sums(moved(pass, tile, tile.rows_ahead), tile.block,
+  kernels::columns<T>().gradient_sums(pass.at(tile.offset, tile.rows_ahead), tile.block,
                                       spread_affine<T>(tile, affine), dy_sum, dy_x_sum);
-  std::fill_n(parts, tile.channels, GradientSums());
   for_each_run(tile, [&](std::int64_t c, std::int64_t column) {
     parts[c].merge({sum_of(dy_sum + column, tile.inner), sum_of(dy_x_sum + column, tile.inner)});
   });
@@ -273,7 +280,8 @@ void ColumnChannels<T>::forward(const ForwardPass<T>& pass, AffineOf<T> affine) 
   const std::int64_t tiles = tiling.tiles(), tasks = tiling.blocks() * tiles;
   parallel_for(tasks, tiling.threads(tasks), [&](std::int64_t i, int) {
     const Tile tile = tiling.tile(i / tiles, i % tiles);
-    kernel.forward(moved(pass, tile, tile.rows_ahead), tile.block, spread_affine<T>(tile, affine));
+    kernel.forward(pass.at(tile.offset, tile.rows_ahead), tile.block,
+                   spread_affine<T>(tile, affine));
   });
 }
 
@@ -287,7 +295,7 @@ void ColumnChannels<T>::normalize(const ForwardPass<T>& pass, AffineFromMoments<
       [&](std::int64_t c, const Moments& m) { coefficients[c] = affine(c, m); },
       [&](const Tile& tile, std::int64_t ahead) {
         const auto of = [&](std::int64_t c) { return coefficients[c]; };
-        kernel.forward(moved(pass, tile, ahead), tile.block, spread_affine<T>(tile, of));
+        kernel.forward(pass.at(tile.offset, ahead), tile.block, spread_affine<T>(tile, of));
       });
 }
 
@@ -302,7 +310,7 @@ void ColumnChannels<T>::gradients(const BackwardPass<T>& pass, AffineOf<T> affin
       [&](std::int64_t c, const GradientSums& sums) { coefficients[c] = gradient(c, sums); },
       [&](const Tile& tile, std::int64_t ahead) {
         if (!pass.dx && !pass.dresidual) return;
-        kernel.backward(moved(pass, tile, ahead), tile.block, spread_affine<T>(tile, affine),
+        kernel.backward(pass.at(tile.offset, ahead), tile.block, spread_affine<T>(tile, affine),
                         spread_gradient<T>(tile, coefficients));
       });
 }

@@ -28,6 +28,12 @@ P* at_or_null(P* data, std::int64_t offset) {
   return data ? data + offset : nullptr;
 }
 
+// The same in parameters; an empty span is absent wherever it points.
+template <class P>
+P* at_or_null(std::span<P> values, std::int64_t offset = 0) {
+  return values.empty() ? nullptr : values.data() + offset;
+}
+
 // What each task adds to dweight or dbias: a row of `features` values a task.
 template <class P, int slot>
 class Parts {
@@ -99,10 +105,10 @@ void layer_norm_forward(const LayerNormForward<T>& args, double eps) {
                     .sum = needs_room ? scratch<T, 2>(kernels::kRows * features)
                                       : at_or_null(args.sum.data, at),
                     .y = args.y.data + at,
-                    .weight = args.weight.data(),
-                    .bias = args.bias.data(),
-                    .mean = at_or_null(args.mean.data(), row),
-                    .rstd = at_or_null(args.rstd.data(), row),
+                    .weight = at_or_null(args.weight),
+                    .bias = at_or_null(args.bias),
+                    .mean = at_or_null(args.mean, row),
+                    .rstd = at_or_null(args.rstd, row),
                     .eps = eps,
                     .keeps_sum = !needs_room,
                     .streams = streams},
@@ -145,7 +151,7 @@ void layer_norm_backward(const LayerNormBackward<T>& args) {
                      .x = args.x.data + at,
                      .dsum = at_or_null(args.dsum.data, at),
                      .dx = at_or_null(args.dx.data, at),
-                     .weight = args.weight.data(),
+                     .weight = at_or_null(args.weight),
                      .mean = args.mean.data() + row,
                      .rstd = args.rstd.data() + row,
                      .dweight = dweight.start(task),

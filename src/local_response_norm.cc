@@ -41,8 +41,9 @@ bool channels_along(const Shape& shape) {
 // Calls run(block, offset) for every block of a channels-first activation.
 template <class T, class Run>
 void for_each_across(const Shape& shape, const Run& run) {
-  const std::int64_t tiles = ceil_div(shape.s, kTileCols), lines = ceil_div(shape.s, 16);
-  const std::int64_t cols = ceil_div(lines, tiles) * 16;  // even, and of whole lines of floats
+  const std::int64_t tiles = ceil_div(shape.s, kTileCols);
+  const auto line = static_cast<std::int64_t>(64 / sizeof(T));
+  const std::int64_t cols = ceil_div(ceil_div(shape.s, line), tiles) * line;  // equal, whole lines
   const std::int64_t tasks = shape.n * tiles;
   parallel_for(tasks, threads_for(tasks, shape.size()), [&](std::int64_t task, int) {
     const std::int64_t begin = task % tiles * cols;

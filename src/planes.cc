@@ -80,13 +80,6 @@ auto moments_of_pieces(const Pieces& pieces, const T* x) {
   };
 }
 
-template <class Pass>
-Pass moved(const Pass& pass, std::int64_t offset, std::int64_t ahead) {
-  Pass here = pass.at(offset);
-  here.ahead = ahead;
-  return here;
-}
-
 }  // namespace
 
 template <class T>
@@ -99,11 +92,14 @@ void PlaneChannels<T>::moments(const T* x, VisitMoments visit) const {
 template <class T>
 void PlaneChannels<T>::forward(const ForwardPass<T>& pass, AffineOf<T> affine) const {
   const auto& kernel = kernels::runs<T>();
+  auto* coefficients = scratch<Affine<Stat<T>>>(c);
+  for (std::int64_t channel = 0; channel < c; ++channel) coefficients[channel] = affine(channel);
   // In the order of memory: run by run.
   const std::int64_t parts = ceil_div(s, kPiece), tasks = n * c * parts;
   parallel_for(tasks, threads_for(tasks, n * c * s), [&](std::int64_t i, int) {
     const std::int64_t run = i / parts, begin = i % parts * kPiece;
-    kernel.forward(pass.at(run * s + begin), {1, std::min(kPiece, s - begin), 0}, affine(run % c));
+    kernel.forward(pass.at(run * s + begin), {1, std::min(kPiece, s - begin), 0},
+                   coefficients[run % c]);
   });
 }
 
@@ -116,7 +112,7 @@ void PlaneChannels<T>::normalize(const ForwardPass<T>& pass, AffineFromMoments<T
       pieces, moments_of_pieces(pieces, pass.x),
       [&](std::int64_t channel, const Moments& m) { coefficients[channel] = affine(channel, m); },
       [&](std::int64_t channel, std::int64_t p, std::int64_t ahead) {
-        kernel.forward(moved(pass, pieces.offset(channel, p), ahead), pieces.piece(p),
+        kernel.forward(pass.at(pieces.offset(channel, p), ahead), pieces.piece(p),
                        coefficients[channel]);
       });
 }
@@ -130,17 +126,17 @@ void PlaneChannels<T>::gradients(const BackwardPass<T>& pass, AffineOf<T> affine
   reduce_then_apply(
       pieces,
       [&](std::int64_t channel, std::int64_t p) {
-        return kernel.gradient_sums(
-            moved(pass, pieces.offset(channel, p), pieces.to_next(channel, p)), pieces.piece(p),
-            affine(channel));
+        if (!pass.wants_sums) return GradientSums();
+        return kernel.gradient_sums(pass.at(pieces.offset(channel, p), pieces.to_next(channel, p)),
+                                    pieces.piece(p), affine(channel));
       },
       [&](std::int64_t channel, const GradientSums& sums) {
         coefficients[channel] = gradient(channel, sums);
       },
       [&](std::int64_t channel, std::int64_t p, std::int64_t ahead) {
         if (!pass.dx && !pass.dresidual) return;
-        kernel.backward(moved(pass, pieces.offset(channel, p), ahead), pieces.piece(p),
-                        affine(channel), coefficients[channel]);
+        kernel.backward(pass.at(pieces.offset(channel, p), ahead), pieces.piece(p), affine(channel),
+                        coefficients[channel]);
       });
 }
 

@@ -119,9 +119,12 @@ struct BatchNormBackward {
   std::span<Stat<T>> dbias = {};         // C: sum dy
 };
 
-// With Activation::relu, dy is first set to 0 where the forward's y was not positive: the mask is
-// computed again from x (and the residual), not stored. So give the bias and the residual that the
-// forward had. dresidual is the masked dy.
+// With Activation::relu, dy is first set to 0 where the value before the activation is not
+// positive. That value is computed again from x (and the residual), not stored, so give the bias
+// and the residual that the forward had. From the stored mean it is off by up to half an ulp of the
+// mean times rstd * weight, so that the mask may differ from the sign of the forward's y where that
+// is as close to 0: nothing at usual means, 0.03 * weight at mean 1e6 and standard deviation 1.
+// dresidual is the masked dy.
 //
 // The sums are of centred values, dy * (x - mean), accumulated in T over blocks and merged in
 // double. Because `mean` is stored in Stat<T>, x^ carries an error of up to half an ulp of the mean

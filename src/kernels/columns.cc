@@ -88,16 +88,22 @@ void sums(const T* x, Block block, std::int64_t ahead, const Stat<T>* shift, dou
                  });
 }
 
+// An output, which may be null, of a block: streamed if all its rows are aligned.
+template <class D, class T>
+HWY_INLINE Output<T> output(D d, T* data, const Block& block, bool streams) {
+  const bool aligned = data && misaligned(d, data) == 0 && misaligned(d, data + block.stride) == 0;
+  return {data, streams && aligned};
+}
+
 template <class T>
 void forward(ForwardPass<T> pass, Block block, AffineColumns<Stat<T>> a) {
   const hn::ScalableTag<Stat<T>> d;
-  const bool aligned = misaligned(d, pass.y) == 0 && misaligned(d, pass.y + block.stride) == 0;
-  const Output<T> y{pass.y, pass.streams && aligned};
+  const auto y = output(d, pass.y, block, pass.streams);
   with_epilogue(pass, [&](auto epilogue) HWY_ATTR {
     for (std::int64_t r = 0; r < block.rows; ++r) {
       for_each_vector(d, block.cols, [&](auto lanes, std::int64_t i) HWY_ATTR {
         const std::int64_t at = r * block.stride + i;
-        prefetch(pass, at);
+        prefetch(epilogue, pass, at);
         const auto deviation = hn::Sub(lanes.load(d, pass.x + at), lanes.load(d, a.center + i));
         const auto v =
             hn::MulAdd(deviation, lanes.load(d, a.scale + i), lanes.load(d, a.shift + i));
@@ -115,7 +121,7 @@ void gradient_sums(BackwardPass<T> pass, Block block, AffineColumns<Stat<T>> a, 
   with_epilogue(pass, [&](auto epilogue, auto) HWY_ATTR {
     sum_columns<T>(block, dy_sum, dy_x_sum,
                    [&](auto lanes, std::int64_t at, std::int64_t i, V& s, V& t) HWY_ATTR {
-                     prefetch(pass, at);
+                     prefetch(epilogue, pass, at);
                      const auto deviation =
                          hn::Sub(lanes.load(d, pass.x + at), lanes.load(d, a.center + i));
                      auto dy = lanes.load(d, pass.dy + at);
@@ -134,16 +140,13 @@ template <class T>
 void backward(BackwardPass<T> pass, Block block, AffineColumns<Stat<T>> a,
               GradientColumns<Stat<T>> g) {
   const hn::ScalableTag<Stat<T>> d;
-  const auto output = [&](T* data) HWY_ATTR {
-    const bool aligned = misaligned(d, data) == 0 && misaligned(d, data + block.stride) == 0;
-    return Output<T>{data, pass.streams && aligned};
-  };
-  const Output<T> dx = output(pass.dx), dresidual = output(pass.dresidual);
+  const auto dx = output(d, pass.dx, block, pass.streams);
+  const auto dresidual = output(d, pass.dresidual, block, pass.streams);
   with_epilogue(pass, [&](auto epilogue, auto statistics) HWY_ATTR {
     for (std::int64_t r = 0; r < block.rows; ++r) {
       for_each_vector(d, block.cols, [&](auto lanes, std::int64_t i) HWY_ATTR {
         const std::int64_t at = r * block.stride + i;
-        prefetch(pass, at);
+        prefetch(epilogue, pass, at);
         const auto deviation = hn::Sub(lanes.load(d, pass.x + at), lanes.load(d, a.center + i));
         auto dy = lanes.load(d, pass.dy + at);
         if constexpr (decltype(epilogue)::masks) {

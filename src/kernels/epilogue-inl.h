@@ -18,7 +18,7 @@ namespace HWY_NAMESPACE {
 
 template <bool relu, bool has_residual>
 struct Epilogue {
-  static constexpr bool masks = relu;
+  static constexpr bool masks = relu, adds = has_residual;
 
   template <class Lanes, class D, class T, class V = hn::Vec<D>>
   HWY_INLINE V forward(Lanes lanes, D d, V v, const T* residual, std::int64_t i) const {
@@ -59,19 +59,17 @@ HWY_INLINE void with_epilogue(const BackwardPass<T>& pass, const F& f) {
   });
 }
 
-// Prefetches what a pass will read `ahead` values on.
-template <class T>
-HWY_INLINE void prefetch(const ForwardPass<T>& pass, std::int64_t i) {
-  if (pass.ahead == 0) return;
+// Prefetches what a pass will read `ahead` values on; what it reads now if that is 0.
+template <class Epilogue, class T>
+HWY_INLINE void prefetch(Epilogue /*policy*/, const ForwardPass<T>& pass, std::int64_t i) {
   prefetch_to_l2(pass.x + i + pass.ahead);
-  if (pass.residual) prefetch_to_l2(pass.residual + i + pass.ahead);
+  if constexpr (Epilogue::adds) prefetch_to_l2(pass.residual + i + pass.ahead);
 }
-template <class T>
-HWY_INLINE void prefetch(const BackwardPass<T>& pass, std::int64_t i) {
-  if (pass.ahead == 0) return;
+template <class Epilogue, class T>
+HWY_INLINE void prefetch(Epilogue /*policy*/, const BackwardPass<T>& pass, std::int64_t i) {
   prefetch_to_l2(pass.dy + i + pass.ahead);
   prefetch_to_l2(pass.x + i + pass.ahead);
-  if (pass.residual) prefetch_to_l2(pass.residual + i + pass.ahead);
+  if constexpr (Epilogue::adds) prefetch_to_l2(pass.residual + i + pass.ahead);
 }
 
 }  // namespace HWY_NAMESPACE

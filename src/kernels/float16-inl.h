@@ -1,4 +1,4 @@
-// 16-bit values as float vectors and back, bit for bit as evenkeel/float16.h converts them.
+// 16-bit values as float vectors and back, as evenkeel/float16.h converts them.
 #if defined(EVENKEEL_SRC_KERNELS_FLOAT16_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef EVENKEEL_SRC_KERNELS_FLOAT16_INL_H_
 #undef EVENKEEL_SRC_KERNELS_FLOAT16_INL_H_

@@ -1,5 +1,5 @@
 // The SIMD kernels, one table of functions per geometry and type. A table holds the code of the
-// active SIMD target; looking it up is the run-time dispatch, done once per operation.
+// active SIMD target; looking it up is the run-time dispatch, done for megabytes of work at a time.
 //
 // T is the type of the activations; what is computed with, and the parameters, are P = Stat<T>.
 // Kernels are serial and check nothing. They take their arguments by value: behind a reference,

@@ -29,10 +29,15 @@ using kernels::kRows;
 using kernels::RowsBackward;
 using kernels::RowsForward;
 
+// The least distance, in values, at which operands are prefetched.
+inline constexpr std::int64_t kPrefetch = 2048;
+
 template <class T>
 HWY_INLINE void add_rows(const T* x, const T* residual, T* sum, std::int64_t count) {
   const hn::ScalableTag<Stat<T>> d;
+  const std::int64_t ahead = std::max(count, kPrefetch);
   for_each_vector(d, count, [&](auto lanes, std::int64_t i) HWY_ATTR {
+    prefetch_to_l2(residual + ahead + i);
     lanes.store(hn::Add(lanes.load(d, x + i), lanes.load(d, residual + i)), d, sum + i);
   });
 }
@@ -40,9 +45,6 @@ HWY_INLINE void add_rows(const T* x, const T* residual, T* sum, std::int64_t cou
 // Rows up to this length are taken kRows at a time: the latency of a row's horizontal sums, square
 // root and division would otherwise be longer than its streaming.
 inline constexpr std::int64_t kShortRow = 256;
-
-// The least distance, in values, at which operands are prefetched.
-inline constexpr std::int64_t kPrefetch = 2048;
 
 // Mean and variance of `count` short rows: shifted sums as in block_moments, about the mean itself.
 // The order of a row's sums does not depend on count.
@@ -210,6 +212,7 @@ HWY_INLINE void backward_few(const RowsBackward<T>& args, std::int64_t row, std:
       if constexpr (has_weight) g = hn::Mul(g, lanes.load(d, args.weight + i));
       auto v = hn::NegMulAdd(x_hat, mean_g_x, hn::Sub(g, mean_g));
       if constexpr (has_dsum) {
+        prefetch_to_l2(args.dsum + at + r * cols + ahead + i);
         v = hn::MulAdd(v, scale[r], lanes.load(d, args.dsum + at + r * cols + i));
       } else {
         v = hn::Mul(v, scale[r]);

@@ -33,10 +33,10 @@ void forward(const ForwardPass<T>& whole, const Piece& piece, const Affine<Stat<
   const auto shift = hn::Set(d, a.shift);
   with_epilogue(whole, [&](auto epilogue) HWY_ATTR {
     for (std::int64_t r = 0; r < piece.runs; ++r) {
-      const ForwardPass<T> pass = whole.at(r * piece.stride);
+      const ForwardPass<T> pass = whole.at(r * piece.stride, whole.ahead);
       const Output<T> y{pass.y, pass.streams};
       for_each_vector_aligned(d, pass.y, piece.length, [&](auto lanes, std::int64_t i) HWY_ATTR {
-        prefetch(pass, i);
+        prefetch(epilogue, pass, i);
         const auto v = hn::MulAdd(hn::Sub(lanes.load(d, pass.x + i), center), scale, shift);
         y.put(lanes, epilogue.forward(lanes, d, v, pass.residual, i), d, i);
       });
@@ -55,9 +55,9 @@ GradientSums gradient_sums(const BackwardPass<T>& whole, const Piece& piece,
   PairOfSums<decltype(d)> sums(d);
   with_epilogue(whole, [&](auto epilogue, auto) HWY_ATTR {
     for (std::int64_t r = 0; r < piece.runs; ++r) {
-      const BackwardPass<T> pass = whole.at(r * piece.stride);
+      const BackwardPass<T> pass = whole.at(r * piece.stride, whole.ahead);
       sums.add(d, piece.length, [&](auto lanes, std::int64_t i, V& s, V& t) HWY_ATTR {
-        prefetch(pass, i);
+        prefetch(epilogue, pass, i);
         const auto deviation = lanes.zero_rest(d, hn::Sub(lanes.load(d, pass.x + i), center));
         auto g = lanes.load(d, pass.dy + i);
         if constexpr (decltype(epilogue)::masks) {
@@ -84,13 +84,13 @@ void backward(const BackwardPass<T>& whole, const Piece& piece, const Affine<Sta
   const auto rest = hn::Set(d, g.shift);
   with_epilogue(whole, [&](auto epilogue, auto statistics) HWY_ATTR {
     for (std::int64_t r = 0; r < piece.runs; ++r) {
-      const BackwardPass<T> pass = whole.at(r * piece.stride);
+      const BackwardPass<T> pass = whole.at(r * piece.stride, whole.ahead);
       const T* aligned = pass.dx ? pass.dx : pass.dresidual;
       const Output<T> dx{pass.dx, pass.streams};
       const Output<T> dresidual{
           pass.dresidual, pass.streams && misaligned(d, pass.dresidual) == misaligned(d, aligned)};
       for_each_vector_aligned(d, aligned, piece.length, [&](auto lanes, std::int64_t i) HWY_ATTR {
-        prefetch(pass, i);
+        prefetch(epilogue, pass, i);
         const auto deviation = hn::Sub(lanes.load(d, pass.x + i), center);
         auto dy = lanes.load(d, pass.dy + i);
         if constexpr (decltype(epilogue)::masks) {

@@ -55,10 +55,8 @@ struct BufferRows {
   Count count;
   std::int64_t stride;
 
-  // The row of a channel in a ring; channels from -count on.
-  HWY_INLINE P* slot(std::int64_t channel) const {
-    return data + (channel + count) % count * stride;
-  }
+  // The row of a channel in a ring.
+  HWY_INLINE P* slot(std::int64_t channel) const { return data + channel % count * stride; }
   // The sum over all rows.
   template <class Lanes, class D>
   HWY_INLINE hn::Vec<D> sum(Lanes lanes, D d, std::int64_t i) const {
