@@ -30,19 +30,22 @@ void stream(const Problem& p) {
   const float* HWY_RESTRICT x = p.x.as<float>();
   const float* HWY_RESTRICT dy = p.dy.as<float>();
   float* HWY_RESTRICT out = p.out.as<float>();
-#pragma omp parallel for num_threads(threads) schedule(static)
-  for (std::int64_t i = 0; i < steps; ++i) {
-    for (std::int64_t j = i * step; j < (i + 1) * step; j += step / 4) {
-      auto value = hn::Load(d, x + j);
-      if constexpr (kStreams == 3) value = hn::Add(value, hn::Load(d, dy + j));
-      if constexpr (kStore == Store::plain) {
-        hn::Store(value, d, out + j);
-      } else {
-        hn::Stream(value, d, out + j);
+#pragma omp parallel num_threads(threads)
+  {
+#pragma omp for schedule(static) nowait
+    for (std::int64_t i = 0; i < steps; ++i) {
+      for (std::int64_t j = i * step; j < (i + 1) * step; j += step / 4) {
+        auto value = hn::Load(d, x + j);
+        if constexpr (kStreams == 3) value = hn::Add(value, hn::Load(d, dy + j));
+        if constexpr (kStore == Store::plain) {
+          hn::Store(value, d, out + j);
+        } else {
+          hn::Stream(value, d, out + j);
+        }
       }
     }
+    hwy::FlushStream();
   }
-  if constexpr (kStore == Store::non_temporal) hwy::FlushStream();
 }
 
 }  // namespace

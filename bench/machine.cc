@@ -63,8 +63,13 @@ nlohmann::json describe_machine() {
       {"cores", std::thread::hardware_concurrency()},
       {"l2_bytes", caches().l2},
       {"last_level_cache_bytes", caches().last_level},
-      {"kernel", first_line("/proc/sys/kernel/osrelease")},
-      {"compiler", fmt::format("GCC {}", __VERSION__)},
+      {"compiler",
+#ifdef __clang__
+       "Clang " __clang_version__
+#else
+       "GCC " __VERSION__
+#endif
+      },
       {"simd_target", simd_target()},
       {"evenkeel", version()},
       {"onednn", fmt::format("{}.{}.{}", onednn->major, onednn->minor, onednn->patch)},

@@ -138,6 +138,8 @@ int run_all(const std::vector<Case>& cases, const Effort& effort, const std::str
     try {
       Result result = run(cases[i], cache_sizes, effort);
       if (stop) break;
+      // What PyTorch freed stays in pieces, and would fill the machine case by case.
+      malloc_trim(0);
       seconds[cases[i].name()] = result.seconds();
       if (cases[i].dtype != Dtype::f32)
         result.f32_seconds = seconds[cases[i].in(Dtype::f32).name()];

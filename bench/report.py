@@ -7,6 +7,7 @@ import json
 import re
 from pathlib import Path
 
+import goals
 import picture
 import tables
 
@@ -42,6 +43,8 @@ def main():
     page = fill(options.page.read_text(), {
         "machine": tables.machine(results),
         "summary": tables.summary(results["cases"]),
+        "goals": goals.goals(results["cases"]),
+        "layouts": goals.layouts(results["cases"]),
         "table": tables.cases(results["cases"]),
         "peers": tables.peers(results["cases"]),
         "fused": tables.fused(results["cases"]),

@@ -71,7 +71,7 @@ def machine(results):
     m = results["machine"]
     mebi = 2**20
     text = (f"{m['processor']}, {m['cores']} cores, L2 {m['l2_bytes'] / mebi:g} MiB a core, "
-            f"last-level cache {m['last_level_cache_bytes'] / mebi:g} MiB; Linux {m['kernel']}, "
+            f"last-level cache {m['last_level_cache_bytes'] / mebi:g} MiB; "
             f"{m['compiler']}, SIMD target {m['simd_target']}; evenkeel {m['evenkeel']}, oneDNN "
             f"{m['onednn']}, PyTorch {m['torch']}; measured on {m['date']}.")
     if results["quick"]:

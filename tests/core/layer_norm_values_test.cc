@@ -26,6 +26,42 @@ TYPED_TEST(LayerNormValues, NoVarianceGivesBias) {
   });
 }
 
+// An empty span is an absent argument wherever it points, such as a cleared vector's.
+TYPED_TEST(LayerNormValues, EmptySpansAreAbsent) {
+  using T = TypeParam;
+  const Shape shape{20, 33};
+  const auto x = random_values<T>(shape.size()), dy = random_values<T>(shape.size(), 0, 1, 2);
+  std::vector<T> expected(x.size()), y(x.size()), expected_dx(x.size()), dx(x.size());
+  std::vector<Stat<T>> mean(20), rstd(20);
+  layer_norm_forward<T>(
+      {.x = view(x, shape), .y = view(expected, shape), .mean = mean, .rstd = rstd});
+  layer_norm_backward<T>({.dy = view(dy, shape),
+                          .x = view(x, shape),
+                          .mean = mean,
+                          .rstd = rstd,
+                          .dx = view(expected_dx, shape)});
+
+  std::vector<Stat<T>> untouched(40, Stat<T>{3});
+  const auto none = std::span(untouched).subspan(20, 0);
+  layer_norm_forward<T>({.x = view(x, shape),
+                         .weight = none,
+                         .bias = none,
+                         .y = view(y, shape),
+                         .mean = none,
+                         .rstd = none});
+  layer_norm_backward<T>({.dy = view(dy, shape),
+                          .x = view(x, shape),
+                          .weight = none,
+                          .mean = mean,
+                          .rstd = rstd,
+                          .dx = view(dx, shape),
+                          .dweight = none,
+                          .dbias = none});
+  expect_same(y, expected, "y");
+  expect_same(dx, expected_dx, "dx");
+  EXPECT_EQ(untouched, std::vector<Stat<T>>(40, Stat<T>{3}));
+}
+
 // The features of a sample are its C*S values, whatever the layout.
 TYPED_TEST(LayerNormValues, SpansChannelsAndPositions) {
   using T = TypeParam;

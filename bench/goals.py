@@ -1,0 +1,79 @@
+"""How the measured cases stand against the goals of the kernels, and the layouts to each other."""
+
+from statistics import median
+
+from tables import by_what, name, percent, ratio, table, threads_title, thread_counts, what
+
+# (operation, direction): the fraction of the streaming limit on one thread and on all cores, and the
+# ratios to the fastest peer in the same layout and to oneDNN's blocked layout. For float; BatchNorm
+# and LayerNorm from memory.
+GOALS = {
+    ("batch_norm", "forward"): (0.60, 0.80, 1.5, 1.2),
+    ("batch_norm", "backward"): (0.60, 0.80, 1.5, 1.2),
+    ("batch_norm", "inference"): (0.80, 0.90, 1.1, 1.1),
+    ("layer_norm", "forward"): (0.75, 0.90, 1.3, None),
+    ("layer_norm", "backward"): (0.65, 0.80, 2.0, None),
+    ("local_response_norm", "forward"): (0.55, 0.80, 3.0, 3.0),
+    ("local_response_norm", "backward"): (0.45, 0.70, 5.0, 5.0),
+}
+
+
+def fastest_in_layout(case):
+    ratios = [r for r in (case["vs_onednn"], case["vs_torch"]) if r]
+    return min(ratios) if ratios else None
+
+
+def line(title, measure, goal, values, form):
+    """values: (case, value) pairs."""
+    values = [(case, value) for case, value in values if value is not None]
+    if not values or goal is None:
+        return []
+    worst = min(values, key=lambda pair: pair[1])
+    met = sum(value >= goal for _, value in values)
+    return [[title, measure, f"{form(goal)}", f"{met} of {len(values)}",
+             form(median(value for _, value in values)), f"{form(worst[1])} ({name(worst[0])})"]]
+
+
+def goals(cases):
+    floats = [case for case in cases if case["dtype"] == "f32"]
+    counts = thread_counts(floats)
+    rows = []
+    for (op, direction), (one, all_cores, same, blocked) in GOALS.items():
+        group = [case for case in floats if (case["op"], case["direction"]) == (op, direction)
+                 and (case["residency"] == "cold" or op == "local_response_norm")]
+        if not group:
+            continue
+        title = what(group[0])
+        for count in counts:
+            goal = one if count == 1 else all_cores
+            rows += line(title, f"limit, {threads_title(count)}", goal,
+                         [(c, c["fraction_of_limit"]) for c in group if c["threads"] == count],
+                         percent)
+        rows += line(title, "fastest peer, same layout", same,
+                     [(c, fastest_in_layout(c)) for c in group], ratio)
+        rows += line(title, "oneDNN, blocked", blocked,
+                     [(c, c["vs_onednn_blocked"]) for c in group], ratio)
+    small = [case for case in floats if case["residency"] == "cache"
+             and (case["op"], case["direction"]) in GOALS and case["op"] != "local_response_norm"]
+    rows += line("in cache, all", "fastest peer, same layout", 1.0,
+                 [(c, fastest_in_layout(c)) for c in small], ratio)
+    rows += line("in cache, all", "oneDNN, blocked", 1.0,
+                 [(c, c["vs_onednn_blocked"]) for c in small], ratio)
+    return table(["float", "measure", "goal", "cases that meet it", "median", "worst"], rows)
+
+
+def layouts(cases):
+    """Channels-last over channels-first, where both move the same streams."""
+    pairs = {}
+    for case in cases:
+        if case["dtype"] == "f32" and case["layout"] in ("nchw", "nhwc"):
+            key = (case["op"], case["direction"], case["shape"], case["threads"], case["streams"])
+            pairs.setdefault(key, {})[case["layout"]] = case
+    both = [(pair["nchw"], pair["nhwc"]["seconds"] / pair["nchw"]["seconds"])
+            for pair in pairs.values() if len(pair) == 2]
+    rows = []
+    for title, group in by_what([case for case, _ in both]):
+        values = [value for case, value in both if what(case) == title]
+        rows.append([title, f"{sum(value <= 1.15 for value in values)} of {len(group)}",
+                     ratio(min(values)), ratio(median(values)), ratio(max(values))])
+    return table(["float", "at most 1.15x", "least", "median", "most"], rows)
