@@ -16,7 +16,8 @@ struct Timing {
 };
 
 struct Effort {
-  double case_seconds = 0.7;  // for all contestants of a case together; exceeded if few_rounds ask it
+  double case_seconds =
+      0.7;  // for all contestants of a case together; exceeded if few_rounds ask it
   int few_rounds = 5;
   int many_rounds = 15;
   bool best = false;  // for a machine that others use too, whose medians are theirs
