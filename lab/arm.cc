@@ -1,46 +1,12 @@
 #include "lab/arm.h"
 
-#include <ATen/CPUGeneratorImpl.h>
-#include <torch/torch.h>
-
 #include <algorithm>
-#include <chrono>
 #include <cmath>
+
+#include "lab/training.h"
 
 namespace evenkeel::lab {
 namespace {
-
-// The batches of all epochs.
-class Batches {
- public:
-  // The weights are drawn from a generator with the seed itself; this one must not repeat them.
-  Batches(const Split& data, std::int64_t batch_size, std::uint64_t seed)
-      : data_(data),
-        batch_size_(batch_size),
-        generator_(at::make_generator<at::CPUGeneratorImpl>(~seed)) {}
-
-  Split next() {
-    if (!order_.defined() || next_ + batch_size_ > data_.size()) {
-      order_ = torch::randperm(data_.size(), generator_, torch::kInt64);
-      next_ = 0;
-    }
-    const auto rows = order_.narrow(0, next_, batch_size_);
-    next_ += batch_size_;
-    return {data_.images.index_select(0, rows), data_.labels.index_select(0, rows)};
-  }
-
- private:
-  const Split& data_;
-  std::int64_t batch_size_;
-  at::Generator generator_;
-  torch::Tensor order_;
-  std::int64_t next_ = 0;
-};
-
-// Whether one of `points` equal parts of the training ends with this step.
-bool due(std::int64_t step, std::int64_t points, std::int64_t steps) {
-  return step == 0 ? points > 0 : step * points / steps != (step - 1) * points / steps;
-}
 
 // Everything that is recorded between steps, outside the clock.
 class Recorder {
@@ -51,7 +17,7 @@ class Recorder {
         data_(data),
         result_(result),
         activation_(network_plan(config.network).activation),
-        batch_norm_(norm_of(config.norm) == Norm::batch),
+        batch_norm_(config.norm == "batch"),
         population_(
             data.train.images.narrow(0, 0, std::min(config.exact_images, data.train.size()))),
         probe_batch_(data.held_out.narrow(0, std::min(probe_images, data.held_out.size()))) {}
@@ -121,39 +87,22 @@ void diverge(ArmResult& result, std::int64_t step) {
 
 void train_arm(Network& network, const ArmConfig& config, const Dataset& data,
                const std::atomic<bool>& stop, const OnStep& on_step, ArmResult& result) {
-  using Clock = std::chrono::steady_clock;
-  Batches batches(data.train, config.training.batch_size, config.seed);
   Recorder recorder(network, config, data, result);
-  torch::optim::SGD optimizer(network.parameters(), torch::optim::SGDOptions(config.training.lr));
-
   // The status until one of the ends below is reached.
   result.status = Status::interrupted;
   result.parameters = network.parameter_count();
-  network.train();
   recorder.record(0);
-  for (std::int64_t step = 1; step <= config.training.steps; ++step) {
-    if (stop) {
-      recorder.flush_loss();
-      return;
-    }
-    const auto start = Clock::now();
-    const Split batch = batches.next();
-    optimizer.zero_grad();
-    auto loss = torch::cross_entropy_loss(network.forward(batch.images), batch.labels);
-    const double value = loss.item<double>();
-    if (!std::isfinite(value)) {
-      recorder.flush_loss();
-      diverge(result, step);
-      return;
-    }
-    loss.backward();
-    optimizer.step();
-    result.seconds += std::chrono::duration<double>(Clock::now() - start).count();
-    result.steps = step;
-    on_step(step, value);
-    recorder.add_loss(value);
-    recorder.record(step);
-  }
+  const TrainingEnd end = train(network, data.train, config.training, config.seed, stop,
+                                [&](std::int64_t step, double loss, double seconds) {
+                                  result.steps = step;
+                                  result.seconds = seconds;
+                                  on_step(step, loss);
+                                  recorder.add_loss(loss);
+                                  recorder.record(step);
+                                });
+  if (end.status != Status::done) recorder.flush_loss();
+  if (end.status == Status::diverged) diverge(result, *end.diverged_at_step);
+  if (end.status != Status::done) return;
   recorder.record_test();
   // The last step's update is judged by no training loss.
   if (!std::isfinite(result.test->loss)) {

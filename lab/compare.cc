@@ -1,21 +1,15 @@
 #include "lab/compare.h"
 
-#include <fmt/chrono.h>
 #include <fmt/format.h>
-#include <torch/torch.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
-#include <exception>
 #include <mutex>
 #include <set>
-#include <thread>
 #include <utility>
 
 #include "evenkeel/error.h"
-#include "evenkeel/runtime.h"
-#include "lab/blas.h"
+#include "lab/parallel.h"
 
 namespace evenkeel::lab {
 namespace {
@@ -50,11 +44,6 @@ Training training_of(const CompareConfig& config, const NetworkPlan& plan, const
     training.steps = *config.epochs * (data.train.size() / training.batch_size);
   }
   return training;
-}
-
-std::string utc_now() {
-  const auto now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
-  return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(now));
 }
 
 Results plan_results(const CompareConfig& config, const Dataset& data) {
@@ -106,21 +95,12 @@ ArmResult planned_result(const ArmConfig& arm) {
 
 void train(const ArmConfig& config, const Dataset& data, const std::atomic<bool>& stop,
            const OnStep& on_step, ArmResult& result) {
-  const auto fail = [&](const char* what) {
-    result.status = Status::failed;
-    result.error = what;
-  };
-  try {
+  result.error = failure_of([&] {
     const auto network = std::make_shared<Network>(
         network_plan(config.network), norm_of(config.norm), data.rows(), data.cols(), config.seed);
     train_arm(*network, config, data, stop, on_step, result);
-  } catch (const c10::Error& error) {
-    fail(error.what_without_backtrace());
-  } catch (const std::exception& error) {
-    fail(error.what());
-  } catch (...) {
-    fail("unknown error");
-  }
+  });
+  if (result.error) result.status = Status::failed;
 }
 
 // The results as they are now.
@@ -131,51 +111,23 @@ void close(Results& results) {
   results.finished = utc_now();
 }
 
-// Calls an observer from any thread, until it throws.
-class Guarded {
- public:
-  explicit Guarded(Observer& observer) : observer_(&observer) {}
-
-  template <class Call>
-  void tell(Call call) {
-    if (!observer_) return;
-    try {
-      call(*observer_);
-    } catch (...) {
-      observer_ = nullptr;
-    }
-  }
-
- private:
-  Observer* observer_;
-};
-
-// Each of `results.jobs` threads takes the next arm until none is left or `stop` says so.
 void train_all(const std::vector<ArmConfig>& arms, const Dataset& data, Observer& unguarded,
                const std::atomic<bool>& stop, Results& results) {
-  std::atomic<std::size_t> next = 0;
   std::mutex mutex;  // of the observer and of `results`
   Guarded observer(unguarded);
   observer.tell([&](Observer& o) { o.planned(arms); });
-  const auto work = [&] {
-    // Two arms side by side beat one arm on two threads by far. OpenMP's setting is per thread.
-    torch::set_num_threads(1);
-    set_num_threads(1);
-    for (std::size_t i = next++; i < arms.size() && !stop; i = next++) {
-      const auto on_step = [&](std::int64_t step, double loss) {
-        const std::scoped_lock lock(mutex);
-        observer.tell([&](Observer& o) { o.stepped(i, step, loss); });
-      };
-      ArmResult result = planned_result(arms[i]);
-      train(arms[i], data, stop, on_step, result);
+  run_side_by_side(arms.size(), results.jobs, stop, [&](std::size_t i) {
+    const auto on_step = [&](std::int64_t step, double loss) {
       const std::scoped_lock lock(mutex);
-      results.arms[i] = std::move(result);
-      close(results);
-      observer.tell([&](Observer& o) { o.ended(i, results); });
-    }
-  };
-  std::vector<std::jthread> workers;
-  for (int j = 0; j < results.jobs; ++j) workers.emplace_back(work);
+      observer.tell([&](Observer& o) { o.stepped(i, step, loss); });
+    };
+    ArmResult result = planned_result(arms[i]);
+    train(arms[i], data, stop, on_step, result);
+    const std::scoped_lock lock(mutex);
+    results.arms[i] = std::move(result);
+    close(results);
+    observer.tell([&](Observer& o) { o.ended(i, results); });
+  });
 }
 
 }  // namespace
@@ -185,11 +137,6 @@ CompareConfig quick(CompareConfig config) {
   config.points = {.train = 20, .eval = 4, .probe = 5, .batch_norm = 2};
   config.exact_images = 500;
   return config;
-}
-
-int default_jobs() {
-  if (!blas_is_thread_safe()) return 1;
-  return static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
 }
 
 void check(const CompareConfig& config) {
@@ -217,13 +164,7 @@ Results compare(const CompareConfig& config, const Dataset& data, Observer& obse
   Results results = plan_results(config, data);
   const std::vector<ArmConfig> arms = plan_arms(config, results);
   for (const auto& arm : arms) results.arms.push_back(planned_result(arm));
-  if (results.jobs > 1 && !blas_is_thread_safe()) {
-    throw Error(fmt::format(
-        "compare: jobs is {}, expected 1: the loaded BLAS, {}, gives wrong results when several "
-        "threads call it; use one job, or install libopenblas0-openmp",
-        results.jobs, blas_name()));
-  }
-  use_one_blas_thread();
+  require_jobs("compare", results.jobs);
   train_all(arms, data, observer, stop, results);
   close(results);
   return results;

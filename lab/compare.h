@@ -10,6 +10,7 @@
 
 #include "lab/arm.h"
 #include "lab/dataset.h"
+#include "lab/parallel.h"
 #include "lab/results.h"
 
 namespace evenkeel::lab {
@@ -38,9 +39,6 @@ constexpr std::int64_t quick_limit = 6000;
 // Throws Error if a name is unknown or given twice, or if a number is out of its range. Needs no
 // data, so that the program can say so before anything else.
 void check(const CompareConfig& config);
-
-// One for each core; one in all if the loaded BLAS is not made for calls from several threads.
-int default_jobs();
 
 // Hears how the arms get on. Calls come from the training threads, one at a time. An exception that
 // it throws harms no arm: it is dropped, and the observer is not called again.

@@ -13,6 +13,8 @@ namespace evenkeel::lab {
 
 // Labels are 0 .. classes - 1.
 constexpr std::int64_t classes = 10;
+// The accuracy of guessing, which stands for that of a training that diverged.
+constexpr double chance = 1.0 / classes;
 
 struct Split {
   torch::Tensor images;  // (N, 1, rows, cols), float, standardized

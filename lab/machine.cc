@@ -1,13 +1,18 @@
 #include "lab/machine.h"
 
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+#include <torch/version.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cmath>
 #include <fstream>
 #include <string_view>
 #include <thread>
 
 #include "evenkeel/runtime.h"
+#include "lab/blas.h"
 
 namespace evenkeel::lab {
 namespace {
@@ -46,6 +51,26 @@ std::string compiler_name() {
 #else
   return "GCC " __VERSION__;
 #endif
+}
+
+nlohmann::json to_json(const Machine& machine) {
+  return {{"cpu", machine.cpu},
+          {"cores", machine.cores},
+          {"memory_gib", machine.memory_gib},
+          {"os", machine.os},
+          {"simd_target", machine.simd_target}};
+}
+
+nlohmann::json versions_json() {
+  return {{"evenkeel", version()},
+          {"libtorch", TORCH_VERSION},
+          {"blas", blas_name()},
+          {"compiler", compiler_name()}};
+}
+
+std::string utc_now() {
+  const auto now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
+  return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(now));
 }
 
 }  // namespace evenkeel::lab

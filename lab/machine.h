@@ -1,6 +1,7 @@
-// The machine that a measurement was made on.
+// Where and when a measurement was made, and with what.
 #pragma once
 
+#include <nlohmann/json.hpp>
 #include <string>
 
 namespace evenkeel::lab {
@@ -15,6 +16,14 @@ struct Machine {
 
 // What cannot be found out is "unknown" or 0.
 Machine this_machine();
+
+nlohmann::json to_json(const Machine& machine);
+
+// Of evenkeel, libtorch, the BLAS and the compiler of this library.
+nlohmann::json versions_json();
+
+// ISO 8601, e.g. 2024-01-31T10:00:00Z.
+std::string utc_now();
 
 // What compiled this library, e.g. "GCC 12.2.0".
 std::string compiler_name();

@@ -15,39 +15,98 @@
 namespace evenkeel::lab {
 namespace {
 
-torch::nn::AnyModule make_norm(Norm norm, const LayerPlan& plan, std::int64_t rows,
-                               std::int64_t cols) {
-  switch (norm) {
-    case Norm::none:
-      return {};
-    case Norm::batch:
-      if (plan.convolution) return torch::nn::AnyModule(nn::BatchNorm2d(plan.width));
-      return torch::nn::AnyModule(nn::BatchNorm1d(plan.width));
-    case Norm::layer: {
-      std::vector<std::int64_t> features = {plan.width};
-      if (plan.convolution) features.insert(features.end(), {rows, cols});
-      return torch::nn::AnyModule(nn::LayerNorm(torch::nn::LayerNormOptions(features)));
-    }
-    case Norm::lrn:
-      return torch::nn::AnyModule(nn::LocalResponseNorm(LocalResponseNormOptions::paper()));
-  }
-  return {};
+using torch::nn::AnyModule;
+
+// Multiplies by a constant.
+class ScaleImpl : public torch::nn::Module {
+ public:
+  explicit ScaleImpl(double factor) : factor_(factor) {}
+  torch::Tensor forward(const torch::Tensor& x) { return x * factor_; }
+
+ private:
+  double factor_;
+};
+TORCH_MODULE(Scale);
+
+std::int64_t fan_in_of(const torch::Tensor& weight) { return weight.numel() / weight.size(0); }
+
+// Of a convolution, each output value goes into as many sums as the kernel has positions, for each
+// of its maps.
+std::int64_t fan_out_of(const torch::Tensor& weight) { return weight.numel() / weight.size(1); }
+
+double initial_std(const NetworkPlan& plan, const torch::Tensor& weight) {
+  if (plan.initial_std > 0) return plan.initial_std;
+  const auto fan_in = static_cast<double>(fan_in_of(weight));
+  if (plan.xavier) return std::sqrt(2 / (fan_in + static_cast<double>(fan_out_of(weight))));
+  return std::sqrt(2 / fan_in);
 }
 
 }  // namespace
+
+Normalization no_norm() { return {.name = "none", .make = {}}; }
+
+Normalization batch_norm(const BatchNormPlan& plan) {
+  const auto make = [plan](const LayerPlan& layer, std::int64_t, std::int64_t) {
+    const auto options = torch::nn::BatchNormOptions(layer.width)
+                             .momentum(plan.new_batch_weight)
+                             .affine(plan.affine)
+                             .eps(plan.eps);
+    return layer.convolution ? AnyModule(nn::BatchNorm2d(options))
+                             : AnyModule(nn::BatchNorm1d(options));
+  };
+  return {.name = "batch", .make = make};
+}
+
+Normalization layer_norm(double eps) {
+  const auto make = [eps](const LayerPlan& layer, std::int64_t rows, std::int64_t cols) {
+    std::vector<std::int64_t> features = {layer.width};
+    if (layer.convolution) features.insert(features.end(), {rows, cols});
+    return AnyModule(nn::LayerNorm(torch::nn::LayerNormOptions(features).eps(eps)));
+  };
+  return {.name = "layer", .make = make};
+}
+
+Normalization group_norm(std::int64_t groups) {
+  const auto make = [groups](const LayerPlan& layer, std::int64_t, std::int64_t) {
+    const std::int64_t count = groups > 0 ? groups : layer.width;
+    return AnyModule(torch::nn::GroupNorm(torch::nn::GroupNormOptions(count, layer.width)));
+  };
+  return {.name = groups > 0 ? "group" : "instance", .make = make};
+}
+
+Normalization local_response_norm(const LocalResponseNormOptions& options) {
+  const auto make = [options](const LayerPlan&, std::int64_t, std::int64_t) {
+    return AnyModule(nn::LocalResponseNorm(options));
+  };
+  return {.name = "lrn", .after_activation = true, .make = make};
+}
+
+Normalization constant_scale(double factor) {
+  const auto make = [factor](const LayerPlan&, std::int64_t, std::int64_t) {
+    return AnyModule(Scale(factor));
+  };
+  return {.name = "scale", .after_activation = true, .make = make};
+}
+
+Normalization on_convolutions(Normalization norm) {
+  norm.make = [make = norm.make](const LayerPlan& layer, std::int64_t rows, std::int64_t cols) {
+    return layer.convolution ? make(layer, rows, cols) : AnyModule(torch::nn::Identity());
+  };
+  return norm;
+}
 
 const std::vector<std::string>& norm_names() {
   static const std::vector<std::string> names = {"none", "batch", "layer", "lrn"};
   return names;
 }
 
-Norm norm_of(std::string_view name) {
-  const auto& names = norm_names();
-  const auto found = std::find(names.begin(), names.end(), name);
-  if (found == names.end()) {
-    throw Error(fmt::format("unknown norm '{}', expected one of {}", name, fmt::join(names, ", ")));
-  }
-  return static_cast<Norm>(found - names.begin());
+Normalization norm_of(std::string_view name) {
+  if (name == "none") return no_norm();
+  if (name == "batch") return batch_norm();
+  if (name == "layer") return layer_norm();
+  if (name == "lrn") return local_response_norm(LocalResponseNormOptions::paper());
+  throw Error(
+      fmt::format("unknown norm '{}', expected one of {}", name, fmt::join(norm_names(), ", ")));
 }
 
 std::string_view name_of(Activation activation) {
@@ -58,6 +117,17 @@ std::vector<std::string> NetworkPlan::layer_names() const {
   std::vector<std::string> names;
   for (const auto& layer : layers) names.push_back(layer.name);
   return names;
+}
+
+NetworkPlan perceptron(std::int64_t depth, std::int64_t width, Activation activation) {
+  NetworkPlan plan;
+  plan.name = fmt::format("{}x{} {}", depth, width, name_of(activation));
+  plan.title = fmt::format("{} hidden layers of {} {} units", depth, width, name_of(activation));
+  plan.activation = activation;
+  for (std::int64_t i = 1; i <= depth; ++i) {
+    plan.layers.push_back({.name = fmt::format("hidden{}", i), .width = width});
+  }
+  return plan;
 }
 
 const std::vector<NetworkPlan>& network_plans() {
@@ -107,17 +177,19 @@ const NetworkPlan& network_plan(std::string_view name) {
   return *found;
 }
 
-Network::Network(const NetworkPlan& plan, Norm norm, std::int64_t rows, std::int64_t cols,
-                 std::uint64_t seed)
-    : activation_(plan.activation), norm_(norm) {
+Network::Network(const NetworkPlan& plan, const Normalization& norm, std::int64_t rows,
+                 std::int64_t cols, std::uint64_t seed)
+    : activation_(plan.activation), norm_after_activation_(norm.after_activation) {
   auto generator = at::make_generator<at::CPUGeneratorImpl>(seed);
   std::int64_t channels = 1;
   for (const auto& layer : plan.layers) {
     std::vector<std::int64_t> shape = {layer.width, channels, 3, 3};
     if (!layer.convolution) shape = {layer.width, channels * rows * cols};
-    hidden_.push_back(make_layer(layer, shape, plan.initial_std, generator));
-    hidden_.back().norm = make_norm(norm, layer, rows, cols);
-    if (norm != Norm::none) register_module(layer.name + "_norm", hidden_.back().norm.ptr());
+    hidden_.push_back(make_layer(layer, shape, plan, generator));
+    if (norm.make) {
+      hidden_.back().norm = norm.make(layer, rows, cols);
+      register_module(layer.name + "_norm", hidden_.back().norm.ptr());
+    }
     channels = layer.width;
     if (!layer.convolution) rows = cols = 1;
     if (layer.pool) {
@@ -129,17 +201,16 @@ Network::Network(const NetworkPlan& plan, Norm norm, std::int64_t rows, std::int
     }
   }
   const LayerPlan output = {.name = "output", .width = classes};
-  output_ = make_layer(output, {classes, channels * rows * cols}, plan.initial_std, generator);
+  output_ = make_layer(output, {classes, channels * rows * cols}, plan, generator);
 }
 
-Network::Layer Network::make_layer(const LayerPlan& plan, std::vector<std::int64_t> weight_shape,
-                                   double initial_std, at::Generator& generator) {
+Network::Layer Network::make_layer(const LayerPlan& layer, std::vector<std::int64_t> weight_shape,
+                                   const NetworkPlan& plan, at::Generator& generator) {
   auto weight = torch::empty(weight_shape);
-  const auto fan_in = static_cast<double>(weight.numel() / plan.width);
-  weight.normal_(0, initial_std > 0 ? initial_std : std::sqrt(2 / fan_in), generator);
-  return {plan,
-          register_parameter(plan.name + "_weight", weight),
-          register_parameter(plan.name + "_bias", torch::zeros({plan.width})),
+  weight.normal_(0, initial_std(plan, weight), generator);
+  return {layer,
+          register_parameter(layer.name + "_weight", weight),
+          register_parameter(layer.name + "_bias", torch::zeros({layer.width})),
           {}};
 }
 
@@ -152,13 +223,19 @@ torch::Tensor Network::forward(torch::Tensor x, std::vector<torch::Tensor>* acti
     x = layer.plan.convolution
             ? torch::conv2d(x, layer.weight, layer.bias, /*stride=*/1, /*padding=*/1)
             : torch::linear(x.flatten(1), layer.weight, layer.bias);
-    if (norm_ == Norm::batch || norm_ == Norm::layer) x = layer.norm.forward(x);
+    const bool normalized = !layer.norm.is_empty();
+    if (normalized && !norm_after_activation_) x = layer.norm.forward(x);
     if (activation_inputs) activation_inputs->push_back(x);
     x = activate(x);
-    if (norm_ == Norm::lrn) x = layer.norm.forward(x);
+    if (normalized && norm_after_activation_) x = layer.norm.forward(x);
     if (layer.plan.pool) x = torch::max_pool2d(x, 2);
   }
   return torch::linear(x.flatten(1), output_.weight, output_.bias);
+}
+
+std::shared_ptr<torch::nn::Module> Network::norm(std::size_t i) const {
+  const auto& norm = hidden_.at(i).norm;
+  return norm.is_empty() ? nullptr : norm.ptr();
 }
 
 std::vector<torch::Tensor> Network::hidden_weights() const {

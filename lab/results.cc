@@ -1,15 +1,12 @@
 #include "lab/results.h"
 
 #include <fmt/format.h>
-#include <torch/version.h>
 
-#include <fstream>
 #include <iterator>
 
 #include "evenkeel/error.h"
-#include "evenkeel/runtime.h"
-#include "lab/blas.h"
 #include "lab/files.h"
+#include "lab/json_files.h"
 #include "lab/report/report.h"
 
 namespace evenkeel::lab {
@@ -20,11 +17,6 @@ using nlohmann::json;
 
 constexpr const char* format_name = "evenkeel-compare";
 constexpr int format_version = 1;
-
-template <class T>
-json or_null(const std::optional<T>& value) {
-  return value ? json(*value) : json(nullptr);
-}
 
 template <class Items, class Make>
 json array_of(const Items& items, Make make) {
@@ -95,7 +87,7 @@ json arm_json(const ArmResult& arm) {
                 {"saturated", p.probe.saturated},
                 {"gradient_norm", p.probe.gradient_norm}};
   });
-  if (norm_of(arm.norm) == Norm::batch) {
+  if (arm.norm == "batch") {
     j["batch_norm_eval"] = array_of(arm.batch_norm_eval, [](const BatchNormPoint& p) {
       return json{{"step", p.step},
                   {"moving_average", p.accuracy.moving_average},
@@ -137,38 +129,9 @@ void add_probe(CsvLines& lines, const ProbePoint& point, const std::vector<std::
   }
 }
 
-json read_results(const fs::path& path) {
-  std::ifstream in(path);
-  if (!in) throw Error(fmt::format("{}: cannot be read", path.string()));
-  const json results = json::parse(in, nullptr, /*allow_exceptions=*/false);
-  if (!results.is_object() || results.value("format", json()) != format_name ||
-      results.value("format_version", json()) != format_version) {
-    throw Error(fmt::format("{}: expected results of evenkeel compare, format version {}",
-                            path.string(), format_version));
-  }
-  return results;
-}
-
 }  // namespace
 
-std::string_view name_of(Status status) {
-  switch (status) {
-    case Status::not_started:
-      return "not started";
-    case Status::done:
-      return "done";
-    case Status::diverged:
-      return "diverged";
-    case Status::interrupted:
-      return "interrupted";
-    case Status::failed:
-      return "failed";
-  }
-  return "";
-}
-
 json to_json(const Results& results) {
-  const Machine& machine = results.machine;
   return {{"format", format_name},
           {"format_version", format_version},
           {"command", results.command},
@@ -176,17 +139,8 @@ json to_json(const Results& results) {
           {"finished", results.finished},
           {"interrupted", results.interrupted},
           {"quick", results.quick},
-          {"versions",
-           {{"evenkeel", version()},
-            {"libtorch", TORCH_VERSION},
-            {"blas", blas_name()},
-            {"compiler", compiler_name()}}},
-          {"machine",
-           {{"cpu", machine.cpu},
-            {"cores", machine.cores},
-            {"memory_gib", machine.memory_gib},
-            {"os", machine.os},
-            {"simd_target", machine.simd_target}}},
+          {"versions", versions_json()},
+          {"machine", to_json(results.machine)},
           {"data",
            {{"name", results.data_name},
             {"train", results.train_images},
@@ -222,17 +176,16 @@ std::string to_csv(const Results& results) {
 }
 
 void write_results(const Results& results, const fs::path& directory) {
-  // A path or message that is not UTF-8 is written with replacement characters.
-  const json j = to_json(results);
-  const std::string text = j.dump(1, ' ', false, json::error_handler_t::replace);
-  write_file(directory / "results.json", text + "\n");
+  const std::string text = to_text(to_json(results));
+  write_file(directory / "results.json", text);
   write_file(directory / "log.csv", to_csv(results));
   // Drawn from the text, so that it shows what a redraw shows.
   write_file(directory / "report.html", render_report(json::parse(text)));
 }
 
 void redraw_report(const fs::path& directory) {
-  const json results = read_results(directory / "results.json");
+  const json results =
+      read_results(directory / "results.json", "evenkeel compare", format_name, format_version);
   try {
     write_file(directory / "report.html", render_report(results));
   } catch (const json::exception& error) {

@@ -11,11 +11,9 @@
 
 #include "lab/machine.h"
 #include "lab/measure.h"
+#include "lab/training.h"
 
 namespace evenkeel::lab {
-
-enum class Status : std::uint8_t { not_started, done, diverged, interrupted, failed };
-std::string_view name_of(Status status);
 
 struct TrainPoint {
   std::int64_t step = 0;
@@ -56,13 +54,6 @@ struct ArmResult {
   std::vector<BatchNormPoint> batch_norm_eval;  // only with BatchNorm
   std::optional<Score> test;
   std::optional<BatchNormAccuracy> batch_norm_test;  // only with BatchNorm
-};
-
-// How one network was trained.
-struct Training {
-  std::int64_t steps = 0;
-  std::int64_t batch_size = 0;
-  double lr = 0;
 };
 
 struct Results {

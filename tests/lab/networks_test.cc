@@ -58,24 +58,24 @@ INSTANTIATE_TEST_SUITE_P(All, EveryNetwork, testing::ValuesIn(network_names()),
 TEST(Networks, InitialWeightsHaveTheirStandardDeviation) {
   // 100 x 784 draws: the standard error of their standard deviation is 1 / sqrt(2 * 78400) of it;
   // 4 standard errors are 1%.
-  const Network mlp(network_plan("mlp"), Norm::none, 28, 28, 1);
+  const Network mlp(network_plan("mlp"), no_norm(), 28, 28, 1);
   EXPECT_NEAR(mlp.hidden_weights()[0].std().item<double>(), 0.01, 0.01 * 0.01);
   // 64 x 1568 draws, fan in 1568.
-  const Network cnn(network_plan("cnn"), Norm::none, 28, 28, 1);
+  const Network cnn(network_plan("cnn"), no_norm(), 28, 28, 1);
   const double he = std::sqrt(2.0 / 1568);
   EXPECT_NEAR(cnn.hidden_weights()[2].std().item<double>(), he, he * 0.01);
 }
 
 // 784-100-100-100-10 and the parameters that each norm adds to it.
 TEST(Networks, CountsParameters) {
-  const auto count = [](Norm norm) {
+  const auto count = [](const Normalization& norm) {
     return Network(network_plan("mlp"), norm, 28, 28, 1).parameter_count();
   };
   constexpr std::int64_t plain = 784 * 100 + 100 + 2 * (100 * 100 + 100) + 100 * 10 + 10;
-  EXPECT_EQ(count(Norm::none), plain);
-  EXPECT_EQ(count(Norm::batch), plain + 3 * 200);
-  EXPECT_EQ(count(Norm::layer), plain + 3 * 200);
-  EXPECT_EQ(count(Norm::lrn), plain);
+  EXPECT_EQ(count(no_norm()), plain);
+  EXPECT_EQ(count(batch_norm()), plain + 3 * 200);
+  EXPECT_EQ(count(layer_norm()), plain + 3 * 200);
+  EXPECT_EQ(count(norm_of("lrn")), plain);
 }
 
 TEST(Networks, NormsNormalizeTheActivationsInputs) {
@@ -94,7 +94,7 @@ TEST(Networks, NormsNormalizeTheActivationsInputs) {
 TEST(Networks, RefusesUnknownNamesAndSmallImages) {
   EXPECT_THAT(error_of([] { norm_of("group"); }), testing::HasSubstr("none, batch, layer, lrn"));
   EXPECT_THAT(error_of([] { network_plan("resnet"); }), testing::HasSubstr("mlp, cnn"));
-  EXPECT_THAT(error_of([] { Network(network_plan("cnn"), Norm::none, 3, 28, 1); }),
+  EXPECT_THAT(error_of([] { Network(network_plan("cnn"), no_norm(), 3, 28, 1); }),
               testing::HasSubstr("too small"));
 }
 
