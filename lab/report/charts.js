@@ -30,7 +30,10 @@ function seedSeries(arms, pointsOf, style) {
   return [...thin, { ...style, points: meanCurve(drawn.map(({ points }) => points)) }];
 }
 
-function dataset({ label, color, points, dash = [], width = 2.25, fill = false, fillColor, cross }) {
+// As a dataset of Chart.js; `options` are its own and have the last word.
+function dataset({
+  label, color, points, dash = [], width = 2.25, fill = false, fillColor, cross, options = {},
+}) {
   const end = points.reduce((found, point, i) => (point.y === null ? found : i), -1);
   const dot = points.length === 1 ? 3 : points.length <= 16 && width > 1 ? 2 : 0;
   return {
@@ -40,6 +43,7 @@ function dataset({ label, color, points, dash = [], width = 2.25, fill = false, 
     pointStyle: points.map((_, i) => (cross && i === end ? "crossRot" : "circle")),
     pointBorderWidth: cross ? 2 : 0,
     pointHitRadius: 0, pointHoverRadius: label ? 4 : 0,
+    ...options,
   };
 }
 
@@ -67,26 +71,35 @@ function decadeLimits(values) {
 // Axes -----------------------------------------------------------------------------------------
 
 // Powers of ten, thinned to at most six; 2 and 5 times them where there are only one or two decades.
+// Within a fraction of a decade, what Chart.js found.
 function logarithmicTicks(axis) {
   const low = Math.floor(Math.log10(axis.min) + 1e-9);
   const high = Math.ceil(Math.log10(axis.max) - 1e-9);
   const stride = Math.ceil((high - low + 1) / 6);
   const digits = high - low <= 2 ? [1, 2, 5] : [1];
-  axis.ticks = [];
+  const ticks = [];
   for (let exponent = low; exponent <= high; exponent += stride) {
-    for (const digit of digits) axis.ticks.push({ value: Number(`${digit}e${exponent}`) });
+    for (const digit of digits) ticks.push({ value: Number(`${digit}e${exponent}`) });
   }
-  axis.ticks = axis.ticks.filter(({ value }) => value >= axis.min * 0.999 && value <= axis.max * 1.001);
+  const shown = ticks.filter(({ value }) => value >= axis.min * 0.999 && value <= axis.max * 1.001);
+  if (shown.length > 1) axis.ticks = shown;
 }
 
-function axis({ title, format, log = false, min, max, ticks = 6 }) {
+// With `categories`, a tick for each of them, at 0, 1, ...; `format` names them.
+function axis({
+  title, format, log = false, categories = 0, rotation = 0, min, max, suggestedMin, suggestedMax, ticks = 6,
+}) {
+  const categoryTicks = (axis) => {
+    axis.ticks = Array.from({ length: categories }, (_, value) => ({ value }));
+  };
   return {
-    type: log ? "logarithmic" : "linear", min, max,
-    afterBuildTicks: log ? logarithmicTicks : undefined,
+    type: log ? "logarithmic" : "linear", min, max, suggestedMin, suggestedMax,
+    afterBuildTicks: categories > 0 ? categoryTicks : log ? logarithmicTicks : undefined,
     title: { display: Boolean(title), text: title, color: color("muted") },
     grid: { color: color("grid"), borderColor: color("frame"), tickColor: color("grid") },
     ticks: {
-      color: color("muted"), callback: format, maxTicksLimit: ticks, maxRotation: 0,
+      color: color("muted"), callback: format, maxTicksLimit: ticks,
+      autoSkip: categories === 0, minRotation: rotation, maxRotation: rotation,
       includeBounds: false, autoSkipPadding: 8,
     },
   };
@@ -94,7 +107,12 @@ function axis({ title, format, log = false, min, max, ticks = 6 }) {
 
 // Charts ---------------------------------------------------------------------------------------
 
-// A line chart of series on the canvas; x and y say {title, format, log, min, max}.
+const chartOf = (canvas, options) =>
+  (options.series.some(({ points }) => hasData(points)) ? lineChart(canvas, options) : null);
+
+// A line chart of series on the canvas; x and y say {title, format, log, min, max, ...} as axis() takes
+// them. x reaches from 0 to the last point, or as `x.limits` says. Tooltips write x and a point with
+// `describe`, if it is given.
 function lineChart(canvas, { series, x, y, legend = false }) {
   const xs = series.flatMap(({ points }) => points.map((point) => point.x));
   // A logarithmic axis cannot show zero: a gap in the line.
@@ -104,15 +122,18 @@ function lineChart(canvas, { series, x, y, legend = false }) {
     }))
     : series;
   const end = xs.reduce((a, b) => Math.max(a, b), x.max ?? 0);
+  const limits = x.limits ?? { min: 0, max: end > 0 ? end : undefined };
+  const describeX = x.describe ?? ((value) => `${x.title} ${x.format(value)}`);
+  const describeY = y.describe ?? ((point) => y.format(point.y));
   return new Chart(canvas, {
     type: "line",
     data: { datasets: shown.map(dataset) },
     options: {
-      parsing: false, animation: false, maintainAspectRatio: false, normalized: true,
+      animation: false, maintainAspectRatio: false,
       interaction: { mode: "nearest", axis: "x", intersect: false },
       font: { family: getComputedStyle(document.body).fontFamily },
       layout: { padding: { top: 6, right: 10 } },
-      scales: { x: axis({ ...x, min: 0, max: end > 0 ? end : undefined, ticks: 5 }), y: axis(y) },
+      scales: { x: axis({ ...x, ...limits, ticks: 5 }), y: axis(y) },
       plugins: {
         legend: {
           display: legend, position: "bottom", onClick: () => {},
@@ -124,8 +145,8 @@ function lineChart(canvas, { series, x, y, legend = false }) {
         tooltip: {
           filter: (item) => item.dataset.label !== "",
           callbacks: {
-            title: (items) => (items.length > 0 ? `${x.title} ${x.format(items[0].parsed.x)}` : ""),
-            label: (item) => ` ${item.dataset.label}: ${y.format(item.parsed.y)}`,
+            title: (items) => (items.length > 0 ? describeX(items[0].parsed.x) : ""),
+            label: (item) => ` ${item.dataset.label}: ${describeY(item.raw)}`,
           },
         },
       },

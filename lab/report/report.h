@@ -11,4 +11,8 @@ namespace evenkeel::lab {
 /// from the results is shown as text, whatever it contains. Invalid UTF-8 is replaced.
 std::string render_report(const nlohmann::json& results);
 
+/// The report of `evenkeel lab` in the same manner, from its results.json: the claims with their
+/// verdicts, then a section for each experiment. The raw trials, `runs`, stay out of the page.
+std::string render_lab_report(const nlohmann::json& results);
+
 }  // namespace evenkeel::lab

@@ -1,45 +1,9 @@
 "use strict";
-// The page: sections, figures with their captions, the controls, and drawing. Controls change `view`
-// and everything is drawn anew from the results, so that there is one way from data to picture.
+// The page of `evenkeel compare`: sections, figures with their captions, and the controls, which change
+// `view` and draw everything anew.
 
 const results = new Results(JSON.parse(document.getElementById("results").textContent));
 const view = { x: "steps", hiddenNorms: new Set(), layer: {} };
-const figures = [];  // {canvas, chart, norm?, draw: (canvas) => Chart or null where there is no data}
-
-// Figures --------------------------------------------------------------------------------------
-
-// A titled panel; `describe` is the chart in words for those who do not see it.
-function panel(title, describe, draw, norm) {
-  const canvas = element("canvas", { role: "img", "aria-label": describe });
-  const heading = element("h4", {}, norm === undefined ? null : swatch(norm), title);
-  const holder = element("div", { class: "panel" }, heading,
-    element("div", { class: "canvas" }, canvas, element("p", { class: "empty" }, "no data")));
-  figures.push({ canvas, draw, norm, holder });
-  return holder;
-}
-
-// Panels under one heading, with a caption that says what one sees.
-function figure(title, controls, panels, captions, kind) {
-  return element("section", { class: "figure" },
-    element("div", { class: "figure-head" }, element("h3", {}, title), ...controls),
-    element("div", { class: `panels ${kind}` }, ...panels),
-    ...captions.filter(Boolean).map((text) => element("p", { class: "caption" }, text)));
-}
-
-function draw() {
-  for (const figure of figures) {
-    figure.chart?.destroy();
-    figure.holder.hidden = view.hiddenNorms.has(figure.norm);
-    // A chart takes its size from the page: show the canvas before drawing, hide it if nothing came.
-    figure.holder.classList.remove("no-data");
-    figure.chart = figure.holder.hidden ? null : figure.draw(figure.canvas);
-    figure.holder.classList.toggle("no-data", figure.chart === null);
-  }
-  document.documentElement.dataset.charts = figures.filter(({ chart }) => chart !== null).length;
-}
-
-const chartOf = (canvas, options) =>
-  (options.series.some(({ points }) => hasData(points)) ? lineChart(canvas, options) : null);
 
 // One series for every norm that is shown and every seed of it.
 const normSeries = (network, pointsOf) => results.norms
@@ -150,7 +114,7 @@ function bandsFigure(network, layers) {
     return paddedLimits(steadyArms(arms).flatMap((arm) =>
       [0, 1, 2].flatMap((i) => finite(bandCurve(arm, view.layer[network], i).map((point) => point.y)))));
   };
-  const panels = results.norms.map((norm) => panel(normName(norm),
+  const panels = results.norms.map((norm) => panel([swatch(norm), normName(norm)],
     `${network}, ${normName(norm)}: 15th, 50th and 85th percentile of the activation's inputs over training`,
     (canvas) => {
       const arm = bandArm(network, norm);
@@ -171,7 +135,7 @@ function bandsFigure(network, layers) {
         ],
         x: steps(network), y: { format: asDecimal, ...limits() },
       }) : null;
-    }, norm));
+    }, () => view.hiddenNorms.has(norm)));
   const diverged = results.arms.some((arm) => arm.network === network && arm.status === "diverged");
   const edgeText = {
     sigmoid: " Beyond ±2.94 (dashed, where in view) a sigmoid is within 0.05 of its end and nearly flat.",
@@ -316,17 +280,11 @@ function page() {
     summary(),
     results.norms.length > 0 ? element("div", { class: "legend" }, normLegend()) : null,
     ...results.networks.map(networkSection),
-    element("section", { class: "origin" }, element("h2", {}, "How this was made"), ...origin(results)),
+    element("section", { class: "origin" }, element("h2", {}, "How this was made"), ...origin(results,
+      "Run this command again to reproduce the page. A seed fixes the initial weights and the order of " +
+      "the batches, which all norms of one network share; seconds depend on the machine. results.json " +
+      "beside this page holds every number drawn here.")),
   ].filter(Boolean);
 }
 
-document.getElementById("report").replaceChildren(...page());
-addEventListener("DOMContentLoaded", draw);
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
-// Paper is light.
-for (const [event, on] of [["beforeprint", true], ["afterprint", false]]) {
-  addEventListener(event, () => {
-    document.documentElement.classList.toggle("light", on);
-    draw();
-  });
-}
+showPage(page());

@@ -38,13 +38,17 @@ const asSeconds = formatter({ minimumFractionDigits: 1, maximumFractionDigits: 1
 const asPoints = (value) =>
   `${formatter({ maximumFractionDigits: value < 0.01 ? 2 : 1 })(100 * value)} points`;
 
+// 1.2·10⁻⁷; a mantissa of 1 is left out.
+function asExponent(value, digits) {
+  const [mantissa, exponent] = value.toExponential(digits).split("e").map(Number);
+  const raised = [...String(exponent)].map((c) => (c === "-" ? "⁻" : "⁰¹²³⁴⁵⁶⁷⁸⁹"[c])).join("");
+  return `${mantissa === 1 ? "" : `${mantissa}·`}10${raised}`;
+}
+
 // 0.01, 50, but 10⁻³ and 3·10⁵: ticks of a logarithmic axis.
 const asPower = (value) => {
   if (!(value > 0) || (value >= 0.01 && value < 1e5)) return asDecimal(value);
-  const exponent = Math.floor(Math.log10(value) + 1e-9);
-  const digit = Math.round(value / 10 ** exponent);
-  const raised = [...String(exponent)].map((c) => (c === "-" ? "⁻" : "⁰¹²³⁴⁵⁶⁷⁸⁹"[c])).join("");
-  return `${digit === 1 ? "" : `${digit}·`}10${raised}`;
+  return asExponent(value, 0);
 };
 
 // "2024-01-31 10:00 UTC" from ISO 8601; other text as it is.

@@ -137,11 +137,11 @@ function verdict(results, network) {
 function facts(entries) {
   const known = entries.filter(([, value]) => value !== undefined && value !== null && value !== "");
   return element("dl", {}, ...known.flatMap(([name, value]) =>
-    [element("dt", {}, name), element("dd", {}, String(value))]));
+    [element("dt", {}, name), element("dd", {}, value instanceof Node ? value : String(value))]));
 }
 
-function origin(results) {
-  const { config, data, json } = results;
+// `note` says what running the command again gives.
+function origin({ config, data, json, seeds }, note) {
   const versions = object(json.versions);
   const machine = object(json.machine);
   const counts = ["train", "held_out", "test"]
@@ -150,12 +150,10 @@ function origin(results) {
   return [
     element("pre", { tabindex: "0", "aria-label": "command" },
       element("code", {}, String(json.command ?? "unknown command"))),
-    element("p", {}, "Run this command again to reproduce the page. A seed fixes the initial weights " +
-      "and the order of the batches, which all norms of one network share; seconds depend on the machine. " +
-      "results.json beside this page holds every number drawn here."),
+    element("p", {}, note),
     facts([
       ["Data", [data.name, counts.join(", ")].filter(Boolean).join(": ")],
-      ["Seeds", results.seeds.join(", ")],
+      ["Seeds", seeds.join(", ")],
       ["Arms at once", config.jobs],
       ["Started", asTime(json.started)],
       ["Finished", asTime(json.finished)],

@@ -31,10 +31,14 @@ function describe(canvas) {
   return {
     label: canvas.getAttribute("aria-label"),
     width: canvas.getBoundingClientRect().width,
-    x: { title: x.options.title.text, min: x.min, max: x.max },
+    x: {
+      title: x.options.title.text, type: x.type, min: x.min, max: x.max,
+      ticks: x.ticks.map((tick) => [tick.label].flat().join(" ")),
+    },
     y: { type: y.type, min: y.min, max: y.max, ticks: y.ticks.map((tick) => tick.label) },
-    series: chart.data.datasets.map(({ label, data, borderColor }, index) => ({
-      label, color: borderColor, points: data.map((point) => [point.x, point.y]),
+    series: chart.data.datasets.map(({ label, data, borderColor, borderDash, showLine, fill }, index) => ({
+      label, color: borderColor, dash: borderDash, line: showLine !== false, fill,
+      points: data.map((point) => [point.x, point.y]),
       painted: isPainted(chart, index),
     })),
   };
@@ -58,6 +62,11 @@ addEventListener("load", () => {
       headings: texts("h1, h2, h3, h4"),
       verdicts: texts(".verdict"),
       banners: texts(".banner"),
+      legends: [...document.querySelectorAll(".keys")].map((keys) =>
+        [...keys.children].map((key) => key.innerText)),
+      badges: texts(".verdicts .badge"),
+      targets: [...document.querySelectorAll("a")].map((link) =>
+        document.getElementById(decodeURIComponent(link.hash.slice(1)))?.innerText.split("\n")[0]),
       tables: [...document.querySelectorAll("table")].map((table) =>
         [...table.rows].map((row) => [...row.cells].map((cell) => cell.innerText))),
       text: document.body.innerText,
