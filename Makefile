@@ -3,7 +3,7 @@
 jobs := $(shell nproc)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test core bench clean
+.PHONY: help demo lab test core bench clean
 
 help: ## print the targets
 	@echo "evenkeel: layer-wise normalization for training deep networks"
@@ -15,6 +15,12 @@ demo: ## train with four normalizations side by side and write a report (install
 	cmake --preset release --log-level=WARNING
 	cmake --build --preset release --parallel $(jobs) --target evenkeel_program
 	build/release/bin/evenkeel compare --network mlp,cnn --norms none,batch,layer,lrn --seeds 2 --out build/demo
+
+lab: ## test what is said about normalization by quick experiments and write a report (installs what is missing)
+	@scripts/install-packages program
+	cmake --preset release --log-level=WARNING
+	cmake --build --preset release --parallel $(jobs) --target evenkeel_program
+	build/release/bin/evenkeel lab --all --quick --out build/lab
 
 test: ## build everything and run all tests (installs what is missing)
 	@scripts/install-packages all
@@ -36,5 +42,5 @@ bench: ## time every operation beside oneDNN and PyTorch; rewrite docs/performan
 	bench/modules.py
 	bench/report.py
 
-clean: ## remove the build folder, the demo's report included
+clean: ## remove the build folder, the reports of demo and lab included
 	rm -rf build

@@ -5,24 +5,18 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <cctype>
 #include <cstdint>
-#include <cstdio>
 #include <exception>
 #include <filesystem>
-#include <fstream>
 #include <memory>
-#include <regex>
 #include <string>
-#include <string_view>
 #include <vector>
 
+#include "cli/long_run.h"
 #include "cli/results_table.h"
 #include "cli/run_observer.h"
 #include "cli/stop_signal.h"
-#include "cli/write_text.h"
 #include "evenkeel/error.h"
-#include "lab/blas.h"
 #include "lab/compare.h"
 #include "lab/files.h"
 
@@ -40,23 +34,6 @@ struct Arguments {
   std::string redraw;
 };
 
-// The command line as it can be given to a shell again.
-std::string command_line() {
-  std::ifstream in("/proc/self/cmdline");
-  std::string command = "evenkeel";
-  std::string word;
-  std::getline(in, word, '\0');  // the program's path
-  while (std::getline(in, word, '\0')) {
-    const bool plain = !word.empty() && std::all_of(word.begin(), word.end(), [](unsigned char c) {
-      return std::isalnum(c) != 0 ||
-             std::string_view("-_=.,/:+").find(static_cast<char>(c)) != std::string_view::npos;
-    });
-    command += plain ? " " + word
-                     : fmt::format(" '{}'", std::regex_replace(word, std::regex("'"), "'\\''"));
-  }
-  return command;
-}
-
 // "mlp: 0.1, cnn: 0.05".
 template <class Value>
 std::string defaults_of(Value value) {
@@ -65,13 +42,6 @@ std::string defaults_of(Value value) {
     parts.push_back(fmt::format("{}: {}", plan.name, value(plan)));
   }
   return fmt::format("{}", fmt::join(parts, ", "));
-}
-
-fs::path report_in(const std::string& directory) { return fs::path(directory) / "report.html"; }
-
-void print_paths(const std::string& directory) {
-  fmt::print("\nReport:  {}\nNumbers: {} and log.csv beside it\n", report_in(directory).string(),
-             (fs::path(directory) / "results.json").string());
 }
 
 lab::CompareConfig config_of(const Arguments& arguments) {
@@ -102,13 +72,13 @@ void write_and_print(const lab::Results& results, const std::string& directory) 
   fmt::print("\n");
   print_table(results);
   if (error) std::rethrow_exception(error);
-  print_paths(directory);
+  print_paths(directory, "log.csv");
 }
 
 void run(const Arguments& arguments) {
   if (!arguments.redraw.empty()) {
     lab::redraw_report(arguments.redraw);
-    print_paths(arguments.redraw);
+    print_paths(arguments.redraw, "log.csv");
     return;
   }
   const lab::CompareConfig config = config_of(arguments);
@@ -116,13 +86,7 @@ void run(const Arguments& arguments) {
   const lab::Dataset data = lab::load_dataset(arguments.data, config.quick ? lab::quick_limit : 0);
   // After the data, so that bad data leaves no empty directory behind.
   lab::require_writable_directory(arguments.out);
-  if (!config.jobs && !lab::blas_is_thread_safe()) {
-    write_text(
-        stderr,
-        fmt::format("evenkeel: arms train one at a time, as the loaded BLAS, {}, is not safe "
-                    "for several threads; libopenblas0-openmp is\n",
-                    lab::blas_name()));
-  }
+  if (!config.jobs) warn_of_serial_blas("arms train");
   lab::Results results;
   {
     RunObserver observer(arguments.out);

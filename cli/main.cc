@@ -12,6 +12,7 @@
 #include "cli/compare.h"
 #include "cli/explain.h"
 #include "cli/info.h"
+#include "cli/lab.h"
 #include "cli/standardize.h"
 #include "cli/write_text.h"
 #include "evenkeel/runtime.h"
@@ -66,12 +67,14 @@ int run(int argc, char** argv) {
     app.footer(
         "Examples:\n"
         "  evenkeel compare --quick --out out/quick      train with and without normalization\n"
+        "  evenkeel lab --all                            test what is said about normalization\n"
         "  evenkeel explain batch-norm                   see what batch normalization computes\n"
         "  evenkeel standardize x.npy -o y.npy --stats s.json\n"
         "\n"
         "'evenkeel COMMAND --help' describes a command.\n"
         "Exit codes: 0 done, 1 failed, 2 wrong usage.");
     evenkeel::cli::add_compare(app);
+    evenkeel::cli::add_lab(app);
     evenkeel::cli::add_explain(app);
     evenkeel::cli::add_standardize(app);
     evenkeel::cli::add_info(app);

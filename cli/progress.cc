@@ -19,14 +19,6 @@ namespace {
 
 using std::chrono::steady_clock;
 
-std::string format_duration(double seconds) {
-  const auto whole = static_cast<std::int64_t>(std::ceil(seconds));
-  if (whole >= 3600) {
-    return fmt::format("{}:{:02}:{:02}", whole / 3600, whole / 60 % 60, whole % 60);
-  }
-  return fmt::format("{}:{:02}", whole / 60, whole % 60);
-}
-
 std::string format_rate(double rate) {
   return rate < 10 ? fmt::format("{:.1f}", rate) : fmt::format("{:.0f}", rate);
 }
@@ -58,17 +50,25 @@ Progress::Options options_for(std::FILE* out) {
 
 }  // namespace
 
+std::string format_duration(double seconds) {
+  const auto whole = static_cast<std::int64_t>(std::ceil(seconds));
+  if (whole >= 3600) {
+    return fmt::format("{}:{:02}:{:02}", whole / 3600, whole / 60 % 60, whole % 60);
+  }
+  return fmt::format("{}:{:02}", whole / 60, whole % 60);
+}
+
 std::string format_progress(const ProgressLine& line, int width) {
   // In whole numbers: 57 of 100 is 57%, but 0.57 * 100 is a little less than 57.
   const auto of_total = [&](std::int64_t scale) {
     return line.total > 0 ? std::clamp<std::int64_t>(scale * line.done / line.total, 0, scale)
                           : scale;
   };
-  std::string facts =
-      fmt::format("{:3}%  {}/{} {}", of_total(100), line.done, line.total, line.unit);
-  if (line.done > 0 && line.seconds > 0) {
-    const double rate = static_cast<double>(line.done) / line.seconds;
-    facts += fmt::format("  {} {}/s", format_rate(rate), line.unit);
+  std::string facts = fmt::format("{:3}%", of_total(100));
+  if (!line.unit.empty()) facts += fmt::format("  {}/{} {}", line.done, line.total, line.unit);
+  if (line.done > line.skipped && line.seconds > 0) {
+    const double rate = static_cast<double>(line.done - line.skipped) / line.seconds;
+    if (!line.unit.empty()) facts += fmt::format("  {} {}/s", format_rate(rate), line.unit);
     if (line.finished) {
       facts += line.seconds < 10 ? fmt::format("  took {:.1f} s", line.seconds)
                                  : fmt::format("  took {}", format_duration(line.seconds));
@@ -126,6 +126,11 @@ void Progress::update(Item& item, std::int64_t done, std::string_view status) {
     write_text(out_, format_progress(item.line_, unlimited) + "\n");
     std::fflush(out_);
   }
+}
+
+void Progress::skip(Item& item, std::int64_t skipped) {
+  const std::scoped_lock lock(mutex_);
+  item.line_.skipped = skipped;
 }
 
 void Progress::finish(Item& item, std::string_view status) {

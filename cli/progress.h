@@ -14,11 +14,13 @@
 namespace evenkeel::cli {
 
 // What one line of progress says, as text of at most `width` columns: label, bar, done/total, rate,
-// time left and status. A narrow line drops the bar first and is then cut at its end.
+// time left and status. A narrow line drops the bar first and is then cut at its end. Without a
+// unit there is only a share to tell, no numbers and no rate.
 struct ProgressLine {
   std::string label;
   std::string unit;  // of done and total, e.g. "steps"
   std::int64_t done = 0;
+  std::int64_t skipped = 0;  // of them, done without spending time
   std::int64_t total = 0;
   double seconds = 0;  // spent so far
   bool finished = false;
@@ -26,6 +28,8 @@ struct ProgressLine {
 };
 constexpr int unlimited = std::numeric_limits<int>::max();
 std::string format_progress(const ProgressLine& line, int width);
+// "1:05" or "2:00:00", of a part of a second too a whole one.
+std::string format_duration(double seconds);
 
 // Shows any number of items that advance at once. All functions may be called from any thread.
 //
@@ -70,6 +74,9 @@ class Progress {
   // when its work begins.
   Item& add(std::string label, std::int64_t total, std::string unit);
   void update(Item& item, std::int64_t done, std::string_view status = {});
+  // Of what is done, `skipped` took no time here, e.g. because an earlier run did it: it says
+  // nothing about the time left.
+  void skip(Item& item, std::int64_t skipped);
   // The item's last line; `done` stays what it was.
   void finish(Item& item, std::string_view status = {});
   // A line of its own, above the unfinished ones.

@@ -2,14 +2,13 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/wait.h>
-#include <zlib.h>
 
 #include <chrono>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
-#include <stdexcept>
 #include <thread>
 
+#include "tests/cli/fashion_mnist.h"
 #include "tests/cli/testing.h"
 
 namespace evenkeel::cli {
@@ -17,32 +16,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* fashion_mnist = "/usr/share/datasets/fashion-mnist/";
-
-// The first `count` items of one of Debian's files, as an IDX file that is not gzipped.
-void write_slice(const std::string& name, unsigned count, const std::string& folder) {
-  const bool images = name.find("images") != std::string::npos;
-  const std::size_t header = images ? 16 : 8;
-  std::string bytes(header + count * (images ? 28 * 28 : 1), '\0');
-  gzFile file = gzopen((fashion_mnist + name + ".gz").c_str(), "rb");
-  const int got =
-      file == nullptr ? -1 : gzread(file, bytes.data(), static_cast<unsigned>(bytes.size()));
-  gzclose(file);
-  if (got != static_cast<int>(bytes.size())) throw std::runtime_error("cannot read " + name);
-  // The number of items, big endian.
-  bytes.replace(4, 4, {'\0', '\0', static_cast<char>(count / 256), static_cast<char>(count % 256)});
-  write_file(fs::path(folder) / name, bytes);
-}
-
 class Compare : public testing::Test {
  protected:
-  void SetUp() override {
-    fs::create_directory(data_);
-    write_slice("train-images-idx3-ubyte", 600, data_);
-    write_slice("train-labels-idx1-ubyte", 600, data_);
-    write_slice("t10k-images-idx3-ubyte", 100, data_);
-    write_slice("t10k-labels-idx1-ubyte", 100, data_);
-  }
+  void SetUp() override { write_small_fashion_mnist(data_); }
   std::vector<std::string> command(const std::vector<std::string>& more) const {
     std::vector<std::string> words = {"compare", "--quick", "--data",       data_,
                                       "--out",   out_,      "--batch-size", "50"};

@@ -87,6 +87,23 @@ TEST(FormatProgress, SaysWhatIsDoneTheRateAndTheTimeLeft) {
             "loss 0.42");
 }
 
+TEST(FormatProgress, WhatWasSkippedSaysNothingAboutTheTimeLeft) {
+  ProgressLine line{.label = "x",
+                    .unit = "steps",
+                    .done = 60,
+                    .skipped = 50,
+                    .total = 100,
+                    .seconds = 10,
+                    .status = ""};
+  // 10 steps in 10 s: the 40 that are left take 40 s.
+  EXPECT_EQ(format_progress(line, 200),
+            "x  [############........]  60%  60/100 steps  1.0 steps/s  0:40 left");
+  line.unit = "";
+  EXPECT_EQ(format_progress(line, 200), "x  [############........]  60%  0:40 left");
+  line.skipped = 60;
+  EXPECT_EQ(format_progress(line, 200), "x  [############........]  60%");
+}
+
 TEST(FormatProgress, DropsTheBarAndThenItsEndWhenItIsNarrow) {
   const ProgressLine line{.label = "mlp batch",
                           .unit = "steps",

@@ -14,6 +14,7 @@ TEST(Usage, HelpOfEveryCommandHasExamplesAndSucceeds) {
   const std::vector<std::vector<std::string>> commands = {
       {},
       {"compare"},
+      {"lab"},
       {"explain"},
       {"explain", "batch-norm"},
       {"explain", "layer-norm"},
