@@ -363,6 +363,25 @@ TEST_F(Lab, ValuesThatAreNotFiniteAreNaNBeforeAndAfterTheFile) {
   }
 }
 
+// A trial may be stopped after its training, while it still measures.
+TEST_F(Lab, ATrialThatEndsAfterTheStopIsNotKept) {
+  const TemporaryDirectory directory;
+  Watcher stopped;
+  Experiment experiment = made_up(0.05, 0.05);
+  const auto measure = experiment.measure;
+  experiment.measure = [&](const Trial& trial, const Context& context) {
+    stopped.stop_ = true;
+    Measured part = measure(trial, context);
+    part.values["accuracy"] = 0;
+    return part;
+  };
+  EXPECT_EQ(run(experiment, stopped, directory.path()).conclusions.front().measured, 0U);
+  Watcher second;
+  const LabResults results = run(made_up(0.05, 0.05), second, directory.path());
+  EXPECT_EQ(results.conclusions.front().reused, 0U);
+  EXPECT_EQ(results.conclusions.front().verdict->answer, Answer::confirmed);
+}
+
 TEST_F(Lab, StoppedBeforeTheFirstTrialIsInterrupted) {
   const TemporaryDirectory directory;
   const Experiment experiment = made_up(0, 0);

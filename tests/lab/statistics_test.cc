@@ -34,6 +34,16 @@ TEST(Statistics, BootstrapOfFourByHand) {
   EXPECT_EQ(interval.high, 3);
 }
 
+// Of {0, 0, 3} the mean of a resample is how often the 3 is drawn: 0 of 8/27, 1 of 12/27, 2 of
+// 6/27, 3 of 1/27. 97.5% of 27 are 26.3, so the quantile is the 27th; that of 95% would be the
+// 26th, a 2. {0, 3, 3} is its mirror image: 2.5% are 0.7, the 1st; 5% would be the 2nd, a 1.
+TEST(Statistics, BootstrapOfThreeByHandTellsItsQuantilesFromTheirNeighbors) {
+  EXPECT_EQ(bootstrap_mean(Values{0, 0, 3}).low, 0);
+  EXPECT_EQ(bootstrap_mean(Values{0, 0, 3}).high, 3);
+  EXPECT_EQ(bootstrap_mean(Values{0, 3, 3}).low, 0);
+  EXPECT_EQ(bootstrap_mean(Values{0, 3, 3}).high, 3);
+}
+
 TEST(Statistics, OneValueHasNoInterval) {
   const Interval interval = bootstrap_mean(Values{0.25});
   EXPECT_EQ(interval.mean, 0.25);
