@@ -85,9 +85,8 @@ std::vector<std::string> notes_on(const json& experiment) {
   const json& verdict = experiment.at("verdict");
   if (!verdict.is_null()) notes = verdict.at("warnings").get<std::vector<std::string>>();
   if (reused > 0) {
-    notes.push_back(
-        fmt::format("{} of {} trials are an earlier run's; the time counts them as they took then.",
-                    reused, trials));
+    notes.push_back(fmt::format("{} of {} trials are an earlier run's; their time is counted too.",
+                                reused, trials));
   }
   return notes;
 }

@@ -267,7 +267,7 @@ std::vector<Figure> draw(const Outcomes& outcomes) {
           "Relative deviations, both axes logarithmic. A line along the bottom is the rounding of "
           "float64: the identity is exact. The dashed lines have eps = {}, which breaks it at "
           "small c; at large c eps is lost beside the variance, and what remains is the deviation "
-          "of c = 1, which has its eps as well.",
+          "of c = 1, which has its eps as well. What is above 10⁷, or no number, stands at 10⁷.",
           format_number(usual_eps, Format::power))};
   for (const auto& identity : identities) {
     Panel panel{.title = identity.title,

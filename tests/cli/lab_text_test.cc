@@ -50,7 +50,7 @@ TEST(VerdictTable, HasALineForEachExperimentAsFarAsItGot) {
       "\n"
       "To note:\n"
       "  first, the-second: Two arms are within noise.\n"
-      "  first: 2 of 6 trials are an earlier run's; the time counts them as they took then.\n");
+      "  first: 2 of 6 trials are an earlier run's; their time is counted too.\n");
 }
 
 TEST(VerdictTable, AQuickRunSaysSo) {
