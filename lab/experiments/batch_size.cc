@@ -228,7 +228,7 @@ Experiment batch_size_experiment() {
           "BatchNorm that at batch {} loses hardly more than norms that look at one sample.",
           small),
       .quick_minutes = 0.8,
-      .full_minutes = 13,
+      .full_minutes = 18,
       .columns = {{"test_accuracy", "Test accuracy", Format::percent},
                   {"exact_accuracy", "with exact statistics", Format::percent},
                   {"batch_accuracy", "with batch statistics", Format::percent},

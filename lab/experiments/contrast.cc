@@ -250,7 +250,7 @@ Experiment contrast_experiment() {
                                 "that loses hardly more than they do.",
                                 format_number(threshold, Format::points)),
       .quick_minutes = 0.6,
-      .full_minutes = 7,
+      .full_minutes = 8,
       .columns = columns(),
       .design = design,
       .measure = measure,

@@ -316,7 +316,7 @@ Experiment invariance_experiment() {
           "A deviation far above rounding without eps, or a plain network that shows the same "
           "invariance.",
       .quick_minutes = 0.1,
-      .full_minutes = 0.2,
+      .full_minutes = 0.3,
       .revision = 3,
       .columns = {{"output", "Output", Format::power},
                   {"gradient", "Gradient", Format::power},

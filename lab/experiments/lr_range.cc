@@ -227,7 +227,7 @@ Experiment lr_range_experiment() {
           "Plain networks of every depth that train at as large a rate, or at the next smaller "
           "one.",
       .quick_minutes = 0.6,
-      .full_minutes = 5,
+      .full_minutes = 6,
       .columns = {{"held_out_accuracy", "Held-out accuracy", Format::percent}},
       .design = design,
       .measure = measure,

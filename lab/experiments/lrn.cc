@@ -238,7 +238,7 @@ Experiment lrn_experiment() {
           "LRN, with either alpha, that is not clearly more accurate than nothing, each at its own "
           "best rate.",
       .quick_minutes = 0.8,
-      .full_minutes = 8,
+      .full_minutes = 10,
       .columns = columns(),
       .design = design,
       .measure = measure,

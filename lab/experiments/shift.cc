@@ -155,7 +155,7 @@ Experiment shift_experiment() {
           "otherwise.",
       .refutation = "Gradients that keep their direction no better, or worse, with BatchNorm.",
       .quick_minutes = 0.7,
-      .full_minutes = 4,
+      .full_minutes = 6,
       .columns = {{"cosine", "Cosine", Format::decimal},
                   {"relative", "Relative distance", Format::decimal},
                   {"distance", "Distance", Format::decimal},

@@ -316,7 +316,7 @@ Experiment sigmoid_experiment() {
           "Networks without normalization that learn about as well from all of the initial weights "
           "at both rates.",
       .quick_minutes = 0.5,
-      .full_minutes = 3,
+      .full_minutes = 6,
       .columns = {{"test_accuracy", "Test accuracy", Format::percent}},
       .design = design,
       .measure = measure,

@@ -264,7 +264,7 @@ Experiment speed_experiment() {
           "neither; depends on the network otherwise. Seconds are reported beside it.",
       .refutation = "On neither network BatchNorm clearly ahead, each arm at its own best rate.",
       .quick_minutes = 0.8,
-      .full_minutes = 6,
+      .full_minutes = 5,
       .chosen_by = "minus_steps",
       .columns = {{"steps", "Steps to the loss", Format::count},
                   {"seconds", "Seconds to the loss", Format::decimal},
