@@ -249,7 +249,7 @@ Experiment contrast_experiment() {
       .refutation = fmt::format("Norms over the single sample that lose {} or more, or a BatchNorm "
                                 "that loses hardly more than they do.",
                                 format_number(threshold, Format::points)),
-      .quick_minutes = 0.6,
+      .quick_minutes = 0.7,
       .full_minutes = 8,
       .columns = columns(),
       .design = design,

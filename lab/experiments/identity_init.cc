@@ -336,7 +336,7 @@ Experiment identity_init_experiment() {
       .refutation =
           "Equal outputs at step 0 but other gradients, and trainings that go apart faster than "
           "rounding explains.",
-      .quick_minutes = 0.5,
+      .quick_minutes = 0.3,
       .full_minutes = 3,
       .columns = {{"output_difference", "Outputs differ at step 0", Format::power},
                   {"gradient_difference", "Gradients differ", Format::power},

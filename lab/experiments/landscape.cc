@@ -268,7 +268,7 @@ Experiment landscape_experiment() {
       .refutation =
           "A loss that varies as much along the gradient with BatchNorm as without, however it is "
           "looked at.",
-      .quick_minutes = 0.8,
+      .quick_minutes = 1,
       .full_minutes = 5,
       .revision = 2,
       .columns = {{"absolute_range", "Range of the loss", Format::decimal},

@@ -226,7 +226,7 @@ Experiment lr_range_experiment() {
       .refutation =
           "Plain networks of every depth that train at as large a rate, or at the next smaller "
           "one.",
-      .quick_minutes = 0.6,
+      .quick_minutes = 0.4,
       .full_minutes = 6,
       .columns = {{"held_out_accuracy", "Held-out accuracy", Format::percent}},
       .design = design,

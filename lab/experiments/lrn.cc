@@ -237,7 +237,7 @@ Experiment lrn_experiment() {
       .refutation =
           "LRN, with either alpha, that is not clearly more accurate than nothing, each at its own "
           "best rate.",
-      .quick_minutes = 0.8,
+      .quick_minutes = 0.5,
       .full_minutes = 10,
       .columns = columns(),
       .design = design,

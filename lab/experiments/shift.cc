@@ -154,7 +154,7 @@ Experiment shift_experiment() {
           "above 0 on both networks, at equal and at own rates; refuted if nowhere; depends "
           "otherwise.",
       .refutation = "Gradients that keep their direction no better, or worse, with BatchNorm.",
-      .quick_minutes = 0.7,
+      .quick_minutes = 0.6,
       .full_minutes = 6,
       .columns = {{"cosine", "Cosine", Format::decimal},
                   {"relative", "Relative distance", Format::decimal},

@@ -315,7 +315,7 @@ Experiment sigmoid_experiment() {
       .refutation =
           "Networks without normalization that learn about as well from all of the initial weights "
           "at both rates.",
-      .quick_minutes = 0.5,
+      .quick_minutes = 0.3,
       .full_minutes = 6,
       .columns = {{"test_accuracy", "Test accuracy", Format::percent}},
       .design = design,

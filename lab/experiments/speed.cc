@@ -263,7 +263,7 @@ Experiment speed_experiment() {
           "geometric mean. Confirmed if the interval is above 1 on both networks, refuted if on "
           "neither; depends on the network otherwise. Seconds are reported beside it.",
       .refutation = "On neither network BatchNorm clearly ahead, each arm at its own best rate.",
-      .quick_minutes = 0.8,
+      .quick_minutes = 1,
       .full_minutes = 5,
       .chosen_by = "minus_steps",
       .columns = {{"steps", "Steps to the loss", Format::count},
