@@ -109,4 +109,11 @@ std::vector<nlohmann::json> open_pages(const std::vector<Page>& pages, bool dark
   return reports;
 }
 
+const nlohmann::json& chart(const nlohmann::json& page, const std::string& start) {
+  for (const auto& drawn : page.at("drawn")) {
+    if (drawn.at("label").get<std::string>().starts_with(start)) return drawn;
+  }
+  throw std::runtime_error("no chart is described as " + start);
+}
+
 }  // namespace evenkeel::lab

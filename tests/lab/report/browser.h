@@ -16,4 +16,8 @@ struct Page {
 /// read off it. Throws std::runtime_error if Chromium is missing or a page does not answer.
 std::vector<nlohmann::json> open_pages(const std::vector<Page>& pages, bool dark = false);
 
+/// The first drawn chart of an opened page whose description starts like this. Throws
+/// std::runtime_error if there is none.
+const nlohmann::json& chart(const nlohmann::json& page, const std::string& start);
+
 }  // namespace evenkeel::lab

@@ -19,14 +19,6 @@ const std::vector<std::string> all_norms = {"none", "batch", "layer", "lrn"};
 
 json open(const json& results) { return open_pages({{.html = render_report(results)}}).front(); }
 
-// The first drawn chart whose description starts like this.
-const json& chart(const json& page, const std::string& start) {
-  for (const json& drawn : page.at("drawn")) {
-    if (drawn.at("label").get<std::string>().starts_with(start)) return drawn;
-  }
-  throw std::runtime_error("no chart is described as " + start);
-}
-
 std::vector<json> labelled_series(const json& chart) {
   std::vector<json> found;
   for (const json& series : chart.at("series")) {
