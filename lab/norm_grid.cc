@@ -84,6 +84,11 @@ std::string grid_protocol() {
       fmt::join(parts, "; "));
 }
 
+std::vector<double> grid_values_of(const Outcomes& outcomes, const GridCell& cell,
+                                   const std::string& value) {
+  return outcomes.values(outcomes.arm(cell.arm_name()), value);
+}
+
 Design grid_design(Mode mode) {
   Design design;
   for (const auto& norm : grid_norms()) {

@@ -43,6 +43,10 @@ std::string grid_norm_title(const std::string& norm);
 // Networks and rates in a sentence.
 std::string grid_protocol();
 
+// A value of a cell's final trials, by seed.
+std::vector<double> grid_values_of(const Outcomes& outcomes, const GridCell& cell,
+                                   const std::string& value);
+
 Design grid_design(Mode mode);
 // The network that a trial of such a design is about, and what it trains.
 const GridNetwork& grid_network(const Trial& trial);

@@ -58,7 +58,9 @@ json specification_of(const Experiment& experiment, const Trial& trial, const Da
           {"seed", trial.seed},
           {"tuning", trial.tuning},
           {"data",
+           // The mean gray value tells other images of the same name and number.
            {{"name", data.name},
+            {"mean", data.standardization.mean},
             {"train", data.train.size()},
             {"held_out", data.held_out.size()},
             {"test", data.test.size()}}}};

@@ -124,14 +124,10 @@ Measured measure(const Trial& trial, const Context& context) {
   return measured;
 }
 
-std::vector<double> values(const Outcomes& outcomes, const GridCell& cell,
-                           const std::string& value) {
-  return outcomes.values(outcomes.arm(cell.arm_name()), value);
-}
-
 // How many times larger it is without norm.
 Interval none_over(const Outcomes& outcomes, const GridCell& cell, const std::string& value) {
-  return paired_ratio(values(outcomes, cell.without_norm(), value), values(outcomes, cell, value));
+  return paired_ratio(grid_values_of(outcomes, cell.without_norm(), value),
+                      grid_values_of(outcomes, cell, value));
 }
 
 std::string found_at(const Outcomes& outcomes, const GridCell& cell) {
@@ -141,7 +137,8 @@ std::string found_at(const Outcomes& outcomes, const GridCell& cell) {
   };
   const auto cosine_of = [&](const std::string& norm) {
     return format_number(
-        bootstrap_mean(values(outcomes, {cell.network, norm, cell.own_rate}, "relative_cosine"))
+        bootstrap_mean(
+            grid_values_of(outcomes, {cell.network, norm, cell.own_rate}, "relative_cosine"))
             .mean,
         Format::decimal);
   };

@@ -68,14 +68,9 @@ Measured measure(const Trial& trial, const Context& context) {
   return measured;
 }
 
-std::vector<double> values(const Outcomes& outcomes, const GridCell& cell,
-                           const std::string& value) {
-  return outcomes.values(outcomes.arm(cell.arm_name()), value);
-}
-
 Interval gap(const Outcomes& outcomes, const GridCell& cell) {
-  return paired_difference(values(outcomes, cell, "cosine"),
-                           values(outcomes, cell.without_norm(), "cosine"));
+  return paired_difference(grid_values_of(outcomes, cell, "cosine"),
+                           grid_values_of(outcomes, cell.without_norm(), "cosine"));
 }
 
 std::string found_at(const Outcomes& outcomes, const GridCell& cell) {
@@ -83,9 +78,10 @@ std::string found_at(const Outcomes& outcomes, const GridCell& cell) {
     std::vector<std::string> parts;
     for (const auto& norm : grid_norms()) {
       const GridCell of = {cell.network, norm, cell.own_rate};
-      parts.push_back(fmt::format(
-          "{} {}", grid_norm_title(norm),
-          format_number(bootstrap_mean(values(outcomes, of, value)).mean, Format::decimal)));
+      parts.push_back(
+          fmt::format("{} {}", grid_norm_title(norm),
+                      format_number(bootstrap_mean(grid_values_of(outcomes, of, value)).mean,
+                                    Format::decimal)));
     }
     return fmt::to_string(fmt::join(parts, ", "));
   };

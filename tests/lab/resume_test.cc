@@ -118,11 +118,19 @@ TEST_F(Lab, WhatWasMeasuredIsNotMeasuredAgainUnlessItChanged) {
   ++experiment.revision;
   run(experiment, watcher[3], directory.path());
   EXPECT_EQ(measured, 27);
-  // A damaged file is as good as none.
-  std::ofstream(fs::directory_iterator(directory / "trials/made-up")->path()) << "{";
+  // Other images under the same name, as many as before.
+  Dataset brighter = *data_;
+  brighter.standardization.mean.front() += 0.1;
+  Watcher of_brighter;
+  run_lab({.experiments = {&experiment}, .jobs = 1, .directory = directory.path(), .command = ""},
+          brighter, of_brighter, of_brighter.stop_);
+  EXPECT_EQ(measured, 39);
+  // Damaged files are as good as none.
+  for (const auto& file : fs::directory_iterator(directory / "trials/made-up")) {
+    std::ofstream(file.path()) << "{";
+  }
   run(experiment, watcher[4], directory.path());
-  EXPECT_GE(measured, 27);
-  EXPECT_LE(measured, 28);  // 27 if the damaged one was of an earlier setting
+  EXPECT_EQ(measured, 51);
 }
 
 TEST_F(Lab, ValuesThatAreNotFiniteAreNaNBeforeAndAfterTheFile) {
