@@ -11,8 +11,8 @@
 namespace evenkeel {
 namespace {
 
-// Positions of a channels-first task: the rings of the kernels, 5 rows of floats forward and 13
-// backward for a window of 5, stay in L1.
+// Positions of a channels-first task: for a window of 5 the kernels' buffers, 4 rows of floats
+// forward and 10 backward, stay in L1 beside the rows of x.
 constexpr std::int64_t kTileCols = 512;
 // Values of a channels-last block: squares, terms and operands together fill a half of L1 at most.
 constexpr std::int64_t kBlockValues = 512;

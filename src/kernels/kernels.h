@@ -111,9 +111,9 @@ struct Windows {
   // Channels as rows: a channels x cols block, consecutive channels `stride` apart.
   struct Across {
     std::int64_t channels, cols, stride;
-    std::int64_t forward_buffer(const Window& w) const { return w.points() * cols; }
+    std::int64_t forward_buffer(const Window& w) const { return (w.behind + 2) * cols; }
     std::int64_t backward_buffer(const Window& w) const {
-      return (2 * w.points() + w.behind + 1) * cols;
+      return (w.points() + w.behind + 3) * cols;
     }
   };
   // Channels along rows: contiguous rows of `channels` values.
