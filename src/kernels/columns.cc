@@ -88,17 +88,16 @@ void sums(const T* x, Block block, std::int64_t ahead, const Stat<T>* shift, dou
                  });
 }
 
-// An output, which may be null, of a block: streamed if all its rows are aligned.
-template <class D, class T>
-HWY_INLINE Output<T> output(D d, T* data, const Block& block, bool streams) {
-  const bool aligned = data && misaligned(d, data) == 0 && misaligned(d, data + block.stride) == 0;
-  return {data, streams && aligned};
+// An output, which may be null, of a block: streamed if all its rows start at a line.
+template <class T>
+HWY_INLINE Output<T> output(T* data, const Block& block, bool streams) {
+  return {data, streams && data && misaligned(data, kLine<T>) == 0 && block.stride % kLine<T> == 0};
 }
 
 template <class T>
 void forward(ForwardPass<T> pass, Block block, AffineColumns<Stat<T>> a) {
   const hn::ScalableTag<Stat<T>> d;
-  const auto y = output(d, pass.y, block, pass.streams);
+  const auto y = output(pass.y, block, pass.streams);
   with_epilogue(pass, [&](auto epilogue) HWY_ATTR {
     for (std::int64_t r = 0; r < block.rows; ++r) {
       for_each_vector(d, block.cols, [&](auto lanes, std::int64_t i) HWY_ATTR {
@@ -140,8 +139,8 @@ template <class T>
 void backward(BackwardPass<T> pass, Block block, AffineColumns<Stat<T>> a,
               GradientColumns<Stat<T>> g) {
   const hn::ScalableTag<Stat<T>> d;
-  const auto dx = output(d, pass.dx, block, pass.streams);
-  const auto dresidual = output(d, pass.dresidual, block, pass.streams);
+  const auto dx = output(pass.dx, block, pass.streams);
+  const auto dresidual = output(pass.dresidual, block, pass.streams);
   with_epilogue(pass, [&](auto epilogue, auto statistics) HWY_ATTR {
     for (std::int64_t r = 0; r < block.rows; ++r) {
       for_each_vector(d, block.cols, [&](auto lanes, std::int64_t i) HWY_ATTR {

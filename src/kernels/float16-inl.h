@@ -33,10 +33,10 @@ HWY_INLINE hn::Vec<Bits16<D>> narrow(D /*d*/, hn::Vec<D> v, BFloat16 /*type*/) {
   const Bits32<D> d32;
   const auto u = hn::BitCast(d32, v);
   const auto odd = hn::And(hn::ShiftRight<16>(u), hn::Set(d32, 1));
-  const auto rounded = hn::ShiftRight<16>(hn::Add(u, hn::Add(odd, hn::Set(d32, 0x7fff))));
-  const auto quiet_nan = hn::Or(hn::ShiftRight<16>(u), hn::Set(d32, 0x40));
+  const auto rounded = hn::Add(u, hn::Add(odd, hn::Set(d32, 0x7fff)));
+  const auto quiet_nan = hn::Or(u, hn::Set(d32, 0x400000));
   const auto bits = hn::IfThenElse(hn::RebindMask(d32, hn::IsNaN(v)), quiet_nan, rounded);
-  return hn::DemoteTo(Bits16<D>(), hn::BitCast(hn::Rebind<std::int32_t, D>(), bits));
+  return hn::TruncateTo(Bits16<D>(), hn::ShiftRight<16>(bits));
 }
 
 #if HWY_TARGET <= HWY_AVX2  // has F16C

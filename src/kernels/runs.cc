@@ -88,7 +88,8 @@ void backward(const BackwardPass<T>& whole, const Piece& piece, const Affine<Sta
       const T* aligned = pass.dx ? pass.dx : pass.dresidual;
       const Output<T> dx{pass.dx, pass.streams};
       const Output<T> dresidual{
-          pass.dresidual, pass.streams && misaligned(d, pass.dresidual) == misaligned(d, aligned)};
+          pass.dresidual,
+          pass.streams && misaligned(pass.dresidual, kLine<T>) == misaligned(aligned, kLine<T>)};
       for_each_vector_aligned(d, aligned, piece.length, [&](auto lanes, std::int64_t i) HWY_ATTR {
         prefetch(epilogue, pass, i);
         const auto deviation = hn::Sub(lanes.load(d, pass.x + i), center);
