@@ -32,6 +32,9 @@ Contestant torch_contestant(Problem& problem);
 // A copy, for operations of two streams, or the sum of two tensors, for those of more; with plain
 // and with non-temporal stores. The limit is the better of the two.
 std::vector<Contestant> streaming_contestants(Problem& problem, int streams);
+// The least that a normalization with two passes can be, in its order, with and without
+// prefetching. None for cases whose minimal loop is a copy, or whose runs are not whole lines.
+std::vector<Contestant> two_pass_contestants(Problem& problem);
 // Tensors that one run of a streaming contestant moves.
 constexpr int streams_moved(int streams) { return streams == 2 ? 2 : 3; }
 

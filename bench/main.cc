@@ -3,12 +3,14 @@
 #include <malloc.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cmath>
 #include <csignal>
 #include <cstdio>
 #include <dnnl.hpp>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <regex>
@@ -82,6 +84,7 @@ Result run(const Case& c, const Caches& caches, const Effort& effort) {
   Problem problem(c);
   Result result{c, caches, {}, {}, 0};
   std::vector<Contestant> contestants = streaming_contestants(problem, c.streams(caches));
+  std::ranges::move(two_pass_contestants(problem), std::back_inserter(contestants));
   contestants.push_back(evenkeel_contestant(problem));
   contestants.back().run();
   const auto ours = contestants.back().outputs();

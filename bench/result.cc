@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
 
@@ -17,13 +18,22 @@ nlohmann::json number_or_null(double value) {
 
 }  // namespace
 
-double Result::limit_seconds() const {
-  const int streams = of.streams(caches);
+double Result::fastest(std::initializer_list<const char*> names) const {
   double best = std::numeric_limits<double>::infinity();
-  for (const char* name : {"copy", "copy_nt", "add", "add_nt"})
+  for (const char* name : names)
     if (const auto it = timings.find(name); it != timings.end())
       best = std::min(best, it->second.seconds);
-  return best * streams / streams_moved(streams);
+  return best;
+}
+
+double Result::limit_seconds() const {
+  const int streams = of.streams(caches);
+  return fastest({"copy", "copy_nt", "add", "add_nt"}) * streams / streams_moved(streams);
+}
+
+double Result::two_passes_seconds() const {
+  const double seconds = fastest({"two_passes", "two_passes_prefetched"});
+  return std::isfinite(seconds) ? seconds : 0;
 }
 
 double Result::versus(const std::string& contestant) const {
@@ -45,6 +55,7 @@ nlohmann::json to_json(const Result& r) {
       {"seconds", r.seconds()},
       {"limit_seconds", r.limit_seconds()},
       {"fraction_of_limit", r.fraction_of_limit()},
+      {"two_passes_seconds", number_or_null(r.two_passes_seconds())},
       {"vs_onednn", number_or_null(r.versus("onednn"))},
       {"vs_onednn_blocked", number_or_null(r.versus("onednn_blocked"))},
       {"vs_torch", number_or_null(r.versus("torch"))},
