@@ -143,7 +143,9 @@ void reduce_then_apply(const Tiling& tiling, const SumTile& sum_tile, const Fini
   parallel_for(tasks, tiling.threads(tasks), [&](std::int64_t i, int) {
     const std::int64_t from_last = tasks - 1 - i;
     const Tile tile = tiling.tile(from_last / tiles, from_last % tiles);
-    apply(tile, tile.rows_ahead);
+    // Whole rows are one stream, which the processor prefetches by itself: with prefetching the
+    // backward took up to 1.1 times as long. Of parts of rows, without it, up to 1.7 times.
+    apply(tile, tiles == 1 ? 0 : tile.rows_ahead);
   });
 }
 
@@ -191,7 +193,7 @@ P* tile_columns(int arrays) {
 }
 
 template <class T>
-void sum_moments(const T* x, const Tile& tile, Moments* parts) {
+void sum_moments(const T* x, const Tile& tile, bool prefetches, Moments* parts) {
   using P = Stat<T>;
   const auto& kernel = kernels::columns<T>();
   P* const pilot = tile_columns<P, 2>(3);
@@ -211,7 +213,8 @@ void sum_moments(const T* x, const Tile& tile, Moments* parts) {
     shift[c] = pilot[c * tile.inner] + shift[c] / static_cast<P>(tile.folds * tile.inner);
   }
   spread<1>(tile, column_shift, [&](std::int64_t c) { return std::array{shift[c]}; });
-  kernel.sums(x + tile.offset, tile.block, tile.rows_ahead, column_shift, sum, squares);
+  kernel.sums(x + tile.offset, tile.block, prefetches ? tile.rows_ahead : 0, column_shift, sum,
+              squares);
 
   struct Sums {
     double s, t;
@@ -267,9 +270,11 @@ void sum_gradients(const BackwardPass<T>& pass, const Tile& tile, const AffineOf
 
 template <class T>
 void ColumnChannels<T>::moments(const T* x, VisitMoments visit) const {
+  const bool prefetches =
+      exceeds_cache(rows * channels * inner * static_cast<std::int64_t>(sizeof(T)));
   reduce_then_apply<Moments>(
       Tiling(rows, channels, inner, sizeof(T), 2),
-      [&](const Tile& tile, Moments* parts) { sum_moments(x, tile, parts); }, visit,
+      [&](const Tile& tile, Moments* parts) { sum_moments(x, tile, prefetches, parts); }, visit,
       [](const Tile&, std::int64_t) {});
 }
 
@@ -291,7 +296,7 @@ void ColumnChannels<T>::normalize(const ForwardPass<T>& pass, AffineFromMoments<
   auto* const coefficients = scratch<Affine<Stat<T>>>(channels);
   reduce_then_apply<Moments>(
       Tiling(rows, channels, inner, sizeof(T), 2),
-      [&](const Tile& tile, Moments* parts) { sum_moments(pass.x, tile, parts); },
+      [&](const Tile& tile, Moments* parts) { sum_moments(pass.x, tile, pass.streams, parts); },
       [&](std::int64_t c, const Moments& m) { coefficients[c] = affine(c, m); },
       [&](const Tile& tile, std::int64_t ahead) {
         const auto of = [&](std::int64_t c) { return coefficients[c]; };

@@ -73,10 +73,12 @@ void reduce_then_apply(const Pieces& pieces, const PartOf& part_of, const Finish
                [&](std::int64_t i, int) { apply(i / per_channel, i % per_channel, 0); });
 }
 
+// prefetches: whether the next piece is, since x is not in cache.
 template <class T>
-auto moments_of_pieces(const Pieces& pieces, const T* x) {
-  return [&pieces, x, &kernel = kernels::runs<T>()](std::int64_t c, std::int64_t p) {
-    return kernel.moments(x + pieces.offset(c, p), pieces.piece(p), pieces.to_next(c, p));
+auto moments_of_pieces(const Pieces& pieces, const T* x, bool prefetches) {
+  return [&pieces, x, prefetches, &kernel = kernels::runs<T>()](std::int64_t c, std::int64_t p) {
+    return kernel.moments(x + pieces.offset(c, p), pieces.piece(p),
+                          prefetches ? pieces.to_next(c, p) : 0);
   };
 }
 
@@ -85,7 +87,8 @@ auto moments_of_pieces(const Pieces& pieces, const T* x) {
 template <class T>
 void PlaneChannels<T>::moments(const T* x, VisitMoments visit) const {
   const Pieces pieces{n, c, s};
-  reduce_then_apply(pieces, moments_of_pieces(pieces, x), visit,
+  const bool prefetches = exceeds_cache(n * c * s * static_cast<std::int64_t>(sizeof(T)));
+  reduce_then_apply(pieces, moments_of_pieces(pieces, x, prefetches), visit,
                     [](std::int64_t, std::int64_t, std::int64_t) {});
 }
 
@@ -109,7 +112,7 @@ void PlaneChannels<T>::normalize(const ForwardPass<T>& pass, AffineFromMoments<T
   const Pieces pieces{n, c, s};
   auto* coefficients = scratch<Affine<Stat<T>>>(c);
   reduce_then_apply(
-      pieces, moments_of_pieces(pieces, pass.x),
+      pieces, moments_of_pieces(pieces, pass.x, pass.streams),
       [&](std::int64_t channel, const Moments& m) { coefficients[channel] = affine(channel, m); },
       [&](std::int64_t channel, std::int64_t p, std::int64_t ahead) {
         kernel.forward(pass.at(pieces.offset(channel, p), ahead), pieces.piece(p),

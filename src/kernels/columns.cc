@@ -81,7 +81,7 @@ void sums(const T* x, Block block, std::int64_t ahead, const Stat<T>* shift, dou
   using V = hn::Vec<decltype(d)>;
   sum_columns<T>(block, sum, squares,
                  [&](auto lanes, std::int64_t at, std::int64_t i, V& s, V& t) HWY_ATTR {
-                   prefetch_to_l2(x + at + ahead);
+                   prefetch_to_l2(x + at, ahead);
                    const auto deviation = hn::Sub(lanes.load(d, x + at), lanes.load(d, shift + i));
                    s = hn::Add(s, deviation);
                    t = hn::MulAdd(deviation, deviation, t);

@@ -59,17 +59,17 @@ HWY_INLINE void with_epilogue(const BackwardPass<T>& pass, const F& f) {
   });
 }
 
-// Prefetches what a pass will read `ahead` values on; what it reads now if that is 0.
+// Prefetches what a pass will read `ahead` values on.
 template <class Epilogue, class T>
 HWY_INLINE void prefetch(Epilogue /*policy*/, const ForwardPass<T>& pass, std::int64_t i) {
-  prefetch_to_l2(pass.x + i + pass.ahead);
-  if constexpr (Epilogue::adds) prefetch_to_l2(pass.residual + i + pass.ahead);
+  prefetch_to_l2(pass.x + i, pass.ahead);
+  if constexpr (Epilogue::adds) prefetch_to_l2(pass.residual + i, pass.ahead);
 }
 template <class Epilogue, class T>
 HWY_INLINE void prefetch(Epilogue /*policy*/, const BackwardPass<T>& pass, std::int64_t i) {
-  prefetch_to_l2(pass.dy + i + pass.ahead);
-  prefetch_to_l2(pass.x + i + pass.ahead);
-  if constexpr (Epilogue::adds) prefetch_to_l2(pass.residual + i + pass.ahead);
+  prefetch_to_l2(pass.dy + i, pass.ahead);
+  prefetch_to_l2(pass.x + i, pass.ahead);
+  if constexpr (Epilogue::adds) prefetch_to_l2(pass.residual + i, pass.ahead);
 }
 
 }  // namespace HWY_NAMESPACE

@@ -52,7 +52,7 @@ struct Columns {
   using P = Stat<T>;
   // Per column, the mean of the first rows: 1 of 64.
   void (*pilot)(const T* x, Block block, P* mean);
-  // Per column, sum d and sum d^2 with d = x - shift. x is prefetched `ahead` values on.
+  // Per column, sum d and sum d^2 with d = x - shift. x is prefetched `ahead` values on, if not 0.
   void (*sums)(const T* x, Block block, std::int64_t ahead, const P* shift, double* sum,
                double* squares);
   void (*forward)(ForwardPass<T> pass, Block block, AffineColumns<P> a);

@@ -44,7 +44,7 @@ HWY_INLINE Moments block_moments(const T* HWY_RESTRICT x, const kernels::Piece& 
   PairOfSums<decltype(d)> sums(d);
   for (std::int64_t r = 0; r < piece.runs; ++r, x += piece.stride) {
     sums.add(d, piece.length, [&](auto lanes, std::int64_t i, V& s, V& t) HWY_ATTR {
-      if (ahead) prefetch_to_l2(x + i + ahead);
+      prefetch_to_l2(x + i, ahead);
       const auto deviation = lanes.zero_rest(d, hn::Sub(lanes.load(d, x + i), v_shift));
       s = hn::Add(s, deviation);
       t = hn::MulAdd(deviation, deviation, t);

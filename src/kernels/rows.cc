@@ -29,15 +29,20 @@ using kernels::kRows;
 using kernels::RowsBackward;
 using kernels::RowsForward;
 
-// The least distance, in values, at which operands are prefetched.
+// The least distance, in values, at which operands are prefetched from memory.
 inline constexpr std::int64_t kPrefetch = 2048;
 
+// How far ahead of some rows of `count` values in all is prefetched: not at all what is in cache.
+HWY_INLINE std::int64_t distance(bool streams, std::int64_t count) {
+  return streams ? std::max(count, kPrefetch) : 0;
+}
+
 template <class T>
-HWY_INLINE void add_rows(const T* x, const T* residual, T* sum, std::int64_t count) {
+HWY_INLINE void add_rows(const T* x, const T* residual, T* sum, std::int64_t count,
+                         std::int64_t ahead) {
   const hn::ScalableTag<Stat<T>> d;
-  const std::int64_t ahead = std::max(count, kPrefetch);
   for_each_vector(d, count, [&](auto lanes, std::int64_t i) HWY_ATTR {
-    prefetch_to_l2(residual + ahead + i);
+    prefetch_to_l2(residual + i, ahead);
     lanes.store(hn::Add(lanes.load(d, x + i), lanes.load(d, residual + i)), d, sum + i);
   });
 }
@@ -92,11 +97,11 @@ HWY_INLINE void forward_few(const RowsForward<T>& args, std::int64_t row, std::i
   using P = Stat<T>;
   const hn::ScalableTag<P> d;
   const T* x = args.x + row * cols;
-  const std::int64_t ahead = std::max(count * cols, kPrefetch);
-  const T* next = x + ahead;
+  const T* next = x;  // x itself, even if its sum takes its place
+  const std::int64_t ahead = distance(args.streams, count * cols);
   if (args.residual) {
     T* sum = args.sum + (args.keeps_sum ? row * cols : 0);
-    add_rows(x, args.residual + row * cols, sum, count * cols);
+    add_rows(x, args.residual + row * cols, sum, count * cols, ahead);
     x = sum;
   }
   double mean[count], variance[count], rstd[count];
@@ -120,7 +125,7 @@ HWY_INLINE void forward_few(const RowsForward<T>& args, std::int64_t row, std::i
     const auto rest = hn::Set(d, static_cast<P>((static_cast<double>(center) - mean[r]) * rstd[r]));
     const Output<T> y{args.y + (row + r) * cols, args.streams};
     for_each_vector_aligned(d, y.data, cols, [&](auto lanes, std::int64_t i) HWY_ATTR {
-      prefetch_to_l2(next + i);
+      prefetch_to_l2(next + i, ahead);
       auto v = hn::MulAdd(hn::Sub(lanes.load(d, x + i), v_center), scale, rest);
       if constexpr (has_weight && has_bias) {
         v = hn::MulAdd(v, lanes.load(d, args.weight + i), lanes.load(d, args.bias + i));
@@ -164,7 +169,7 @@ HWY_INLINE void backward_few(const RowsBackward<T>& args, std::int64_t row, std:
     scale[r] = hn::Set(d, args.rstd[row + r]);
   }
 
-  const std::int64_t ahead = std::max(count * cols, kPrefetch);
+  const std::int64_t ahead = distance(args.streams, count * cols);
   double sum_g[count] = {}, sum_g_x[count] = {};
   for (std::int64_t begin = 0; begin < cols; begin += kBlock) {
     V s[count], t[count];
@@ -173,8 +178,8 @@ HWY_INLINE void backward_few(const RowsBackward<T>& args, std::int64_t row, std:
         d, begin, std::min(begin + kBlock, cols), [&](auto lanes, std::int64_t i) HWY_ATTR {
           auto dweight = hn::Zero(d), dbias = dweight;
           for (int r = 0; r < count; ++r) {
-            prefetch_to_l2(dy + r * cols + ahead + i);
-            prefetch_to_l2(x + r * cols + ahead + i);
+            prefetch_to_l2(dy + r * cols + i, ahead);
+            prefetch_to_l2(x + r * cols + i, ahead);
             const auto v_dy = lanes.load(d, dy + r * cols + i);
             const auto deviation = hn::Sub(lanes.load(d, x + r * cols + i), center[r]);
             const auto x_hat = lanes.zero_rest(d, hn::Mul(deviation, scale[r]));
@@ -205,14 +210,14 @@ HWY_INLINE void backward_few(const RowsBackward<T>& args, std::int64_t row, std:
     const auto mean_g_x = hn::Set(d, static_cast<P>(sum_g_x[r] / features));
     const Output<T> dx{args.dx + at + r * cols, args.streams};
     for_each_vector_aligned(d, dx.data, cols, [&](auto lanes, std::int64_t i) HWY_ATTR {
-      prefetch_to_l2(x + ahead + i);
-      prefetch_to_l2(dy + ahead + i);
+      prefetch_to_l2(x + i, ahead);
+      prefetch_to_l2(dy + i, ahead);
       const auto x_hat = hn::Mul(hn::Sub(lanes.load(d, x + i), center[r]), scale[r]);
       auto g = lanes.load(d, dy + i);
       if constexpr (has_weight) g = hn::Mul(g, lanes.load(d, args.weight + i));
       auto v = hn::NegMulAdd(x_hat, mean_g_x, hn::Sub(g, mean_g));
       if constexpr (has_dsum) {
-        prefetch_to_l2(args.dsum + at + r * cols + ahead + i);
+        prefetch_to_l2(args.dsum + at + r * cols + i, ahead);
         v = hn::MulAdd(v, scale[r], lanes.load(d, args.dsum + at + r * cols + i));
       } else {
         v = hn::Mul(v, scale[r]);

@@ -29,10 +29,10 @@ namespace hn = hwy::HWY_NAMESPACE;
 // Values per block of accumulation in Stat<T>. Blocks are merged in double.
 inline constexpr std::int64_t kBlock = 4096;
 
-// Into L2, since what is fetched far enough ahead is much of L1.
+// What is `ahead` of p, into L2, since what is fetched far enough ahead is much of L1. 0: nothing.
 template <class T>
-HWY_INLINE void prefetch_to_l2(const T* p) {
-  __builtin_prefetch(p, 0, 2);
+HWY_INLINE void prefetch_to_l2(const T* p, std::int64_t ahead) {
+  if (ahead != 0) __builtin_prefetch(p + ahead, 0, 2);
 }
 
 template <class T>

@@ -85,7 +85,7 @@ HWY_INLINE void for_each_base(const T* x, Across<T> block, Window window, std::i
   for_each_vector(d, block.cols, [&](auto lanes, std::int64_t i) HWY_ATTR {
     for (int n = 0; n < together; ++n) {
       hwy::Prefetch(next + n * block.stride + i);
-      prefetch_to_l2(next + n * block.stride + block.cols + i);
+      prefetch_to_l2(next + n * block.stride + i, block.cols);
     }
     const auto plus_square = [&](auto sum, std::int64_t row) HWY_ATTR {
       const auto v = lanes.load(d, first + row * block.stride + i);
