@@ -2,7 +2,8 @@
 
 from statistics import median
 
-from tables import by_what, name, percent, ratio, table, threads_title, thread_counts, what
+from tables import (by_threads, by_what, name, percent, ratio, table, threads_title,
+                    thread_counts, what)
 
 # (operation, direction): the fraction of the streaming limit on one thread and on all cores, and the
 # ratios to the fastest peer in the same layout and to oneDNN's blocked layout. For float; BatchNorm
@@ -77,3 +78,28 @@ def layouts(cases):
         rows.append([title, f"{sum(value <= 1.15 for value in values)} of {len(group)}",
                      ratio(min(values)), ratio(median(values)), ratio(max(values))])
     return table(["float", "at most 1.15x", "least", "median", "most"], rows)
+
+
+def two_passes(cases):
+    """The least loop that reads each group twice, and the kernel, as fractions of the limit."""
+    some = [case for case in cases if case["two_passes_seconds"] and case["residency"] == "cold"]
+    counts = thread_counts(some)
+    rows = []
+    for case in by_threads(some):
+        any_case = next(iter(case.values()))
+        row = [f"{what(any_case)} {name(any_case)}"]
+        for count in counts:
+            if count not in case:
+                row += [""] * 3
+                continue
+            c = case[count]
+            row += [percent(c["limit_seconds"] / c["two_passes_seconds"]),
+                    percent(c["fraction_of_limit"]), ratio(c["two_passes_seconds"] / c["seconds"])]
+        rows.append(row)
+    head = ["float, cold"]
+    for count in counts:
+        head += [f"{threads_title(count)}: loop", "kernel", "loop's time over the kernel's"]
+    every = [c["two_passes_seconds"] / c["seconds"] for c in some]
+    text = (f"In {sum(value >= 0.9 for value in every)} of {len(every)} cases the kernel has at "
+            f"least 0.9 of the loop's speed; the median is {ratio(median(every))}.\n\n") if every else ""
+    return text + table(head, rows)

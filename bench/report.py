@@ -44,6 +44,7 @@ def main():
         "machine": tables.machine(results),
         "summary": tables.summary(results["cases"]),
         "goals": goals.goals(results["cases"]),
+        "two-passes": goals.two_passes(results["cases"]),
         "layouts": goals.layouts(results["cases"]),
         "table": tables.cases(results["cases"]),
         "peers": tables.peers(results["cases"]),
