@@ -28,14 +28,14 @@ constexpr std::int64_t kLeastBlockValues = 512;
 // Blocks that a matrix is cut into if it has the rows, for as many threads.
 constexpr std::int64_t kBlocks = 16;
 // A tile up to this size is still in L2 when it is read again.
-constexpr std::int64_t kTileBytes = 512 * 1024;
+constexpr std::int64_t kTileBytes = std::int64_t{512} * 1024;
 constexpr std::int64_t kLineBytes = 64;
 // Below so many lines a tile is read in pieces too short: 2048 channels-last planes of 7 x 7 took
 // 1.8 times as long in tiles of 3 lines as in two passes over whole rows.
 constexpr std::int64_t kShortestPiece = 8;
 // How far ahead rows are prefetched: alone, the hardware's prefetcher reaches half of the bandwidth
 // of memory when values are summed.
-constexpr std::int64_t kPrefetchBytes = 32 * 1024;
+constexpr std::int64_t kPrefetchBytes = std::int64_t{32} * 1024;
 
 // A block of a tile: some rows of some whole channels.
 struct Tile {
