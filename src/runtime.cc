@@ -91,8 +91,8 @@ std::int64_t last_level_cache() {
 }  // namespace
 
 bool exceeds_cache(std::int64_t bytes) {
-  static const std::int64_t half = last_level_cache() / 2;
-  return bytes >= half;
+  static const std::int64_t threshold = last_level_cache() / 8 * 5;
+  return bytes >= threshold;
 }
 
 std::string_view version() { return EVENKEEL_VERSION; }
