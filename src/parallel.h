@@ -59,9 +59,9 @@ void parallel_for(std::int64_t tasks, int threads, const F& f) {
 
 // Whether outputs should go past the cache: if the tensors of a pass, `bytes` in all, take five
 // eighths of the last level of cache or more. Stored the usual way, each line of an output is read
-// before it is written, and pushes other lines out. That costs more from well below the cache's size
-// on: with 32 MB of cache, an LRN of 2 x 15 MB took 1.9 times as long. But 2 x 8 MB streamed took
-// up to 2.3 times as long as in cache.
+// before it is written, and pushes other lines out. That costs more from well below the cache's
+// size on: with 32 MB of cache, an LRN of 2 x 15 MB took 1.9 times as long. But 2 x 8 MB streamed
+// took up to 2.3 times as long as in cache.
 bool exceeds_cache(std::int64_t bytes);
 
 template <class T>
