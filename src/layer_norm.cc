@@ -102,7 +102,7 @@ void layer_norm_forward(const LayerNormForward<T>& args, double eps) {
     const bool needs_room = args.residual.data && !args.sum.data;
     kernel.forward({.x = args.x.data + at,
                     .residual = at_or_null(args.residual.data, at),
-                    .sum = needs_room ? scratch<T, 2>(kernels::kRows * features)
+                    .sum = needs_room ? scratch<T, 2>(std::max(features, kernels::kRowsRoom))
                                       : at_or_null(args.sum.data, at),
                     .y = args.y.data + at,
                     .weight = at_or_null(args.weight),

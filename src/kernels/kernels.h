@@ -61,8 +61,8 @@ struct Columns {
   void (*backward)(BackwardPass<T> pass, Block block, AffineColumns<P> a, GradientColumns<P> g);
 };
 
-// Rows that are taken at a time.
-inline constexpr int kRows = 4;
+// Values of the rows that are taken at a time, where it is more than one.
+inline constexpr std::int64_t kRowsRoom = 4096;
 // Contiguous rows of `cols` values, each normalized by itself. Pointers but x, y and dy may be
 // null.
 template <class T>
@@ -70,12 +70,12 @@ struct RowsForward {
   using P = Stat<T>;
   const T* x;
   const T* residual;
-  T* sum;  // of x and residual; needed if there is a residual, at least kRows rows of it
+  T* sum;  // of x and residual; needed if there is a residual
   T* y;
   const P *weight, *bias;
   P *mean, *rstd;
   double eps;
-  bool keeps_sum;  // else it is only room
+  bool keeps_sum;  // else it is only room, for a row and for kRowsRoom values at least
   bool streams;
 };
 template <class T>

@@ -1,0 +1,87 @@
+// What LayerNorm's passes over rows share: how many rows they take at a time, and sums of the lanes
+// of many vectors at once.
+#if defined(EVENKEEL_SRC_KERNELS_ROW_SUMS_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef EVENKEEL_SRC_KERNELS_ROW_SUMS_INL_H_
+#undef EVENKEEL_SRC_KERNELS_ROW_SUMS_INL_H_
+#else
+#define EVENKEEL_SRC_KERNELS_ROW_SUMS_INL_H_
+#endif
+
+#include <algorithm>
+
+#include "src/kernels/kernels.h"
+#include "src/kernels/simd-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace evenkeel {
+namespace HWY_NAMESPACE {
+
+// What follows the sums of a row, its horizontal sums, square root and division, takes longer than
+// the streaming of a short row. So some short rows are taken at a time, and of narrow rows as many
+// as a vector has lanes, so that it is done for all of them at once.
+template <class T>
+inline constexpr std::int64_t kNarrow = 512 / sizeof(T);
+template <class T>
+inline constexpr std::int64_t kShort = 1024 / sizeof(T);
+template <class P>
+inline constexpr int kLanes = static_cast<int>(hn::MaxLanes(hn::ScalableTag<P>()));
+static_assert(kLanes<float> * kNarrow<BFloat16> <= kernels::kRowsRoom);
+
+// A number of rows, as a policy.
+template <int n>
+using Count = std::integral_constant<int, n>;
+
+// How far ahead of some rows of `count` values in all is prefetched: 2048 values at least, and not
+// at all what is in cache.
+HWY_INLINE std::int64_t distance(bool streams, std::int64_t count) {
+  return streams ? std::max<std::int64_t>(count, 2048) : 0;
+}
+
+// Lane r of the result is the sum of the lanes of vectors[r], r < count. Neighbours are added up,
+// and then neighbours of those: the same order for every r and count.
+template <int count, int lanes, class D, class V = hn::Vec<D>>
+HWY_INLINE V sums_of_lanes([[maybe_unused]] D d, const V* vectors) {
+  static_assert(count <= lanes);
+  if constexpr (lanes == 1) {
+    return vectors[0];
+#if HWY_TARGET != HWY_SCALAR  // which has one lane
+  } else {
+    constexpr int pairs = (count + 1) / 2;
+    V sums[pairs];
+    for (int p = 0; p < pairs; ++p) {
+      const V low = vectors[2 * p], high = vectors[std::min(2 * p + 1, count - 1)];
+      sums[p] = hn::Add(hn::ConcatEven(d, high, low), hn::ConcatOdd(d, high, low));
+    }
+    return sums_of_lanes<pairs, lanes / 2>(d, sums);
+#endif
+  }
+}
+template <int count, class D, class V = hn::Vec<D>>
+HWY_INLINE V sums_of_lanes(D d, const V* vectors) {
+  return sums_of_lanes<count, static_cast<int>(hn::MaxLanes(d))>(d, vectors);
+}
+
+// Values of P as doubles, and back.
+template <class D, class P>
+HWY_INLINE hn::Vec<D> load_wide(D d, const P* p) {
+  if constexpr (std::is_same_v<P, double>) {
+    return hn::LoadU(d, p);
+  } else {
+    return hn::PromoteTo(d, hn::LoadU(hn::Rebind<P, D>(), p));
+  }
+}
+template <class D, class P>
+HWY_INLINE void store_narrow(hn::Vec<D> v, D d, P* p) {
+  if constexpr (std::is_same_v<P, double>) {
+    hn::StoreU(v, d, p);
+  } else {
+    const hn::Rebind<P, D> narrow;
+    hn::StoreU(hn::DemoteTo(narrow, v), narrow, p);
+  }
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace evenkeel
+HWY_AFTER_NAMESPACE();
+
+#endif
