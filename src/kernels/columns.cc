@@ -33,7 +33,7 @@ void pilot(const T* x, Block block, Stat<T>* mean) {
   const hn::ScalableTag<P> d;
   const std::int64_t rows = (block.rows + kRowsPerPilot - 1) / kRowsPerPilot;
   const auto share = hn::Set(d, P{1} / static_cast<P>(rows));
-  for_each_vector(d, block.cols, [&](auto lanes, std::int64_t i) HWY_ATTR {
+  for_each_vector(d, block.cols, [=](auto lanes, std::int64_t i) HWY_ATTR {
     const auto first = lanes.load(d, x + i);
     // Differences, so that equal values have exactly their mean.
     auto differences = hn::Zero(d);
@@ -80,7 +80,7 @@ void sums(const T* x, Block block, std::int64_t ahead, const Stat<T>* shift, dou
   const hn::ScalableTag<Stat<T>> d;
   using V = hn::Vec<decltype(d)>;
   sum_columns<T>(block, sum, squares,
-                 [&](auto lanes, std::int64_t at, std::int64_t i, V& s, V& t) HWY_ATTR {
+                 [=](auto lanes, std::int64_t at, std::int64_t i, V& s, V& t) HWY_ATTR {
                    prefetch_to_l2(x + at, ahead);
                    const auto deviation = hn::Sub(lanes.load(d, x + at), lanes.load(d, shift + i));
                    s = hn::Add(s, deviation);
@@ -100,7 +100,7 @@ void forward(ForwardPass<T> pass, Block block, AffineColumns<Stat<T>> a) {
   const auto y = output(pass.y, block, pass.streams);
   with_epilogue(pass, [&](auto epilogue) HWY_ATTR {
     for (std::int64_t r = 0; r < block.rows; ++r) {
-      for_each_vector(d, block.cols, [&](auto lanes, std::int64_t i) HWY_ATTR {
+      for_each_vector(d, block.cols, [=](auto lanes, std::int64_t i) HWY_ATTR {
         const std::int64_t at = r * block.stride + i;
         prefetch(epilogue, pass, at);
         const auto deviation = hn::Sub(lanes.load(d, pass.x + at), lanes.load(d, a.center + i));
@@ -119,7 +119,7 @@ void gradient_sums(BackwardPass<T> pass, Block block, AffineColumns<Stat<T>> a, 
   using V = hn::Vec<decltype(d)>;
   with_epilogue(pass, [&](auto epilogue, auto) HWY_ATTR {
     sum_columns<T>(block, dy_sum, dy_x_sum,
-                   [&](auto lanes, std::int64_t at, std::int64_t i, V& s, V& t) HWY_ATTR {
+                   [=](auto lanes, std::int64_t at, std::int64_t i, V& s, V& t) HWY_ATTR {
                      prefetch(epilogue, pass, at);
                      const auto deviation =
                          hn::Sub(lanes.load(d, pass.x + at), lanes.load(d, a.center + i));
@@ -143,7 +143,7 @@ void backward(BackwardPass<T> pass, Block block, AffineColumns<Stat<T>> a,
   const auto dresidual = output(pass.dresidual, block, pass.streams);
   with_epilogue(pass, [&](auto epilogue, auto statistics) HWY_ATTR {
     for (std::int64_t r = 0; r < block.rows; ++r) {
-      for_each_vector(d, block.cols, [&](auto lanes, std::int64_t i) HWY_ATTR {
+      for_each_vector(d, block.cols, [=](auto lanes, std::int64_t i) HWY_ATTR {
         const std::int64_t at = r * block.stride + i;
         prefetch(epilogue, pass, at);
         const auto deviation = hn::Sub(lanes.load(d, pass.x + at), lanes.load(d, a.center + i));

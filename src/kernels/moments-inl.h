@@ -43,7 +43,7 @@ HWY_INLINE Moments block_moments(const T* HWY_RESTRICT x, const kernels::Piece& 
   const auto v_shift = hn::Set(d, shift);
   PairOfSums<decltype(d)> sums(d);
   for (std::int64_t r = 0; r < piece.runs; ++r, x += piece.stride) {
-    sums.add(d, piece.length, [&](auto lanes, std::int64_t i, V& s, V& t) HWY_ATTR {
+    sums.add(d, piece.length, [=](auto lanes, std::int64_t i, V& s, V& t) HWY_ATTR {
       prefetch_to_l2(x + i, ahead);
       const auto deviation = lanes.zero_rest(d, hn::Sub(lanes.load(d, x + i), v_shift));
       s = hn::Add(s, deviation);
