@@ -26,9 +26,6 @@ namespace HWY_NAMESPACE {
 template <bool streams>
 inline constexpr int kTogether = streams ? 2 : 4;
 
-// What is wanted of dx.
-enum class Dx : std::uint8_t { none, alone, plus_dsum };
-
 // dx = rstd * g + x_scale * x^ + shift, of each row: x_scale is -rstd * mean(g * x^) and shift
 // -rstd * mean(g).
 template <class P, int count>
@@ -97,7 +94,7 @@ HWY_INLINE RowGradients<P, count> row_gradients(const kernels::RowsBackward<T>& 
 }
 
 // What `count` rows add to dweight and dbias, and their dx.
-template <bool has_weight, bool wants_parameters, Dx wants_dx, bool streams, int count, class T>
+template <bool has_weight, bool wants_parameters, bool streams, int count, class T>
 HWY_INLINE void finish_backward(const kernels::RowsBackward<T>& args, const Stat<T>* x_scale,
                                 const Stat<T>* shift, std::int64_t row, std::int64_t cols,
                                 std::int64_t ahead) {
@@ -107,7 +104,7 @@ HWY_INLINE void finish_backward(const kernels::RowsBackward<T>& args, const Stat
   const std::int64_t at = row * cols;
   const T* const x = args.x + at;
   const T* const dy = args.dy + at;
-  const T* const dsum = wants_dx == Dx::plus_dsum ? args.dsum + at : nullptr;
+  const T* const dsum = args.dsum ? args.dsum + at : nullptr;
   const P* const weight = args.weight;
   P* const dweight = args.dweight;
   P* const dbias = args.dbias;
@@ -118,9 +115,8 @@ HWY_INLINE void finish_backward(const kernels::RowsBackward<T>& args, const Stat
     v_x_scale[r] = hn::Set(d, x_scale[r]);
     v_shift[r] = hn::Set(d, shift[r]);
   }
-  const bool wants = wants_dx != Dx::none;
-  const Output<T> dx{wants ? args.dx + at : nullptr, streams};
-  const T* const aligned = wants ? dx.data : x;
+  const Output<T> dx{args.dx ? args.dx + at : nullptr, streams};
+  const T* const aligned = dx.data ? dx.data : x;
   for_each_vector_aligned(d, aligned, cols, [=](auto lanes, std::int64_t i) HWY_ATTR {
     auto add_weight = hn::Zero(d), add_bias = add_weight, v_weight = add_weight;
     if constexpr (has_weight) v_weight = lanes.load(d, weight + i);
@@ -139,11 +135,11 @@ HWY_INLINE void finish_backward(const kernels::RowsBackward<T>& args, const Stat
         add_weight = hn::MulAdd(v_dy, x_hat, add_weight);
         add_bias = hn::Add(add_bias, v_dy);
       }
-      if constexpr (wants_dx == Dx::none) continue;
+      if (!dx.data) continue;
       auto g = v_dy;
       if constexpr (has_weight) g = hn::Mul(g, v_weight);
       auto v = hn::MulAdd(g, scale[r], hn::MulAdd(x_hat, v_x_scale[r], v_shift[r]));
-      if constexpr (wants_dx == Dx::plus_dsum) {
+      if (dsum) {
         prefetch_to_l2(dsum + j, ahead);
         v = hn::Add(v, lanes.load(d, dsum + j));
       }
@@ -157,19 +153,18 @@ HWY_INLINE void finish_backward(const kernels::RowsBackward<T>& args, const Stat
 }
 
 // The order of a row's sums, and that of the rows in dweight and dbias, do not depend on count.
-template <bool has_weight, bool wants_parameters, Dx wants_dx, bool streams, bool is_narrow,
-          int count, class T>
+template <bool has_weight, bool wants_parameters, bool streams, bool is_narrow, int count, class T>
 HWY_INLINE void backward_few(const kernels::RowsBackward<T>& args, std::int64_t row,
                              std::int64_t cols) {
   const std::int64_t ahead = distance(streams, count * cols);
   RowGradients<Stat<T>, count> gradients = {};
-  if constexpr (wants_dx != Dx::none) {
+  if (args.dx) {
     gradients = row_gradients<has_weight, is_narrow, count>(args, row, cols, ahead);
   }
   const auto finish = [&](auto together) HWY_ATTR {
     constexpr int n = decltype(together)::value;
     for (int r = 0; r < count; r += n) {
-      finish_backward<has_weight, wants_parameters, wants_dx, streams, n>(
+      finish_backward<has_weight, wants_parameters, streams, n>(
           args, gradients.x_scale + r, gradients.shift + r, row + r, cols, ahead);
     }
   };
@@ -183,12 +178,12 @@ HWY_INLINE void backward_few(const kernels::RowsBackward<T>& args, std::int64_t 
 
 template <class T>
 void rows_backward(kernels::RowsBackward<T> args, std::int64_t rows, std::int64_t cols) {
-  const auto run = [&](auto weight, auto parameters, auto streams, auto wants_dx) HWY_ATTR {
+  const auto run = [&](auto weight, auto parameters, auto streams) HWY_ATTR {
     std::int64_t r = 0;
     const auto take = [&](auto is_narrow, auto count) HWY_ATTR {
       for (; r + count <= rows; r += count) {
-        backward_few<weight.value, parameters.value, wants_dx.value, streams.value, is_narrow.value,
-                     count.value>(args, r, cols);
+        backward_few<weight.value, parameters.value, streams.value, is_narrow.value, count.value>(
+            args, r, cols);
       }
     };
     if (cols <= kNarrow<T>) {
@@ -200,15 +195,7 @@ void rows_backward(kernels::RowsBackward<T> args, std::int64_t rows, std::int64_
   };
   with_flag(args.weight != nullptr, [&](auto weight) HWY_ATTR {
     with_flag(args.dweight != nullptr, [&](auto parameters) HWY_ATTR {
-      with_flag(args.streams, [&](auto streams) HWY_ATTR {
-        if (!args.dx) {
-          run(weight, parameters, streams, std::integral_constant<Dx, Dx::none>());
-        } else if (args.dsum) {
-          run(weight, parameters, streams, std::integral_constant<Dx, Dx::plus_dsum>());
-        } else {
-          run(weight, parameters, streams, std::integral_constant<Dx, Dx::alone>());
-        }
-      });
+      with_flag(args.streams, [&](auto streams) HWY_ATTR { run(weight, parameters, streams); });
     });
   });
 }
