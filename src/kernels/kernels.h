@@ -61,7 +61,7 @@ struct Columns {
   void (*backward)(BackwardPass<T> pass, Block block, AffineColumns<P> a, GradientColumns<P> g);
 };
 
-// Values of the rows that are taken at a time, where it is more than one.
+// At most so many values are in the rows that the forward takes at a time, if more than one.
 inline constexpr std::int64_t kRowsRoom = 4096;
 // Contiguous rows of `cols` values, each normalized by itself. Pointers but x, y and dy may be
 // null.

@@ -1,5 +1,5 @@
-// What LayerNorm's passes over rows share: how many rows they take at a time, and sums of the lanes
-// of many vectors at once.
+// What LayerNorm's passes over rows share: how many rows they take at a time, sums of the lanes of
+// many vectors at once, and what is computed in double.
 #if defined(EVENKEEL_SRC_KERNELS_ROW_SUMS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef EVENKEEL_SRC_KERNELS_ROW_SUMS_INL_H_
 #undef EVENKEEL_SRC_KERNELS_ROW_SUMS_INL_H_
@@ -16,16 +16,16 @@ HWY_BEFORE_NAMESPACE();
 namespace evenkeel {
 namespace HWY_NAMESPACE {
 
-// What follows the sums of a row, its horizontal sums, square root and division, takes longer than
-// the streaming of a short row. So some short rows are taken at a time, and of narrow rows as many
-// as a vector has lanes, so that it is done for all of them at once.
+// What follows the sums of a row, its horizontal sums and the forward's square root and division,
+// takes longer than the streaming of a short row. So the forward takes some short rows at a time,
+// and both passes take as many narrow rows as a vector has lanes: it is done for all of them at
+// once.
 template <class T>
 inline constexpr std::int64_t kNarrow = 512 / sizeof(T);
 template <class T>
 inline constexpr std::int64_t kShort = 1024 / sizeof(T);
 template <class P>
 inline constexpr int kLanes = static_cast<int>(hn::MaxLanes(hn::ScalableTag<P>()));
-static_assert(kLanes<float> * kNarrow<BFloat16> <= kernels::kRowsRoom);
 
 // A number of rows, as a policy.
 template <int n>
@@ -75,8 +75,15 @@ HWY_INLINE void store_narrow(hn::Vec<D> v, D d, P* p) {
   if constexpr (std::is_same_v<P, double>) {
     hn::StoreU(v, d, p);
   } else {
+#if HWY_TARGET == HWY_SCALAR || HWY_TARGET == HWY_EMU128
+    // Their DemoteTo makes the largest float of infinity.
+    double values[hn::MaxLanes(D())];
+    hn::StoreU(v, d, values);
+    std::copy_n(values, hn::Lanes(d), p);
+#else
     const hn::Rebind<P, D> narrow;
     hn::StoreU(hn::DemoteTo(narrow, v), narrow, p);
+#endif
   }
 }
 

@@ -52,7 +52,7 @@ HWY_INLINE RowGradients<P, count> row_gradients(const kernels::RowsBackward<T>& 
     s = hn::Add(s, g);
     t = hn::MulAdd(g, lanes.zero_rest(d, deviation), t);
   };
-  HWY_ALIGN double sum_g[std::max(count, kLanes<P>)], sum_g_x[std::max(count, kLanes<P>)];
+  double sum_g[count], sum_g_x[count];  // the latter with x - mean
   if constexpr (is_narrow) {
     V s[count], t[count];
     for (int r = 0; r < count; ++r) {
@@ -84,11 +84,11 @@ HWY_INLINE RowGradients<P, count> row_gradients(const kernels::RowsBackward<T>& 
     }
   }
   RowGradients<P, count> gradients;
-  const double share = -1 / static_cast<double>(cols);
+  const auto features = static_cast<double>(cols);
   for (int r = 0; r < count; ++r) {
     const double rstd = args.rstd[row + r];
-    gradients.x_scale[r] = static_cast<P>(share * rstd * rstd * sum_g_x[r]);
-    gradients.shift[r] = static_cast<P>(share * rstd * sum_g[r]);
+    gradients.x_scale[r] = static_cast<P>(-rstd * (rstd * (sum_g_x[r] / features)));
+    gradients.shift[r] = static_cast<P>(-rstd * (sum_g[r] / features));
   }
   return gradients;
 }

@@ -1,4 +1,5 @@
-// LayerNorm's forward, two passes over a row (the second from cache): moments; then
+// LayerNorm's forward, two passes over a row, three over a short one (all but the first from
+// cache): moments; then
 //   x^ = (x - center) * rstd + rest     y = x^ * weight + bias
 // where center is the mean rounded to P and rest = -(mean - center) * rstd. With a residual the row
 // is first added up, and its sum takes the place of x.
@@ -26,7 +27,7 @@ template <class T>
 HWY_INLINE void add_rows(const T* x, const T* residual, T* sum, std::int64_t count,
                          std::int64_t ahead) {
   const hn::ScalableTag<Stat<T>> d;
-  for_each_vector(d, count, [&](auto lanes, std::int64_t i) HWY_ATTR {
+  for_each_vector(d, count, [=](auto lanes, std::int64_t i) HWY_ATTR {
     prefetch_to_l2(residual + i, ahead);
     lanes.store(hn::Add(lanes.load(d, x + i), lanes.load(d, residual + i)), d, sum + i);
   });
@@ -42,6 +43,7 @@ struct RowMoments {
 template <bool streams>
 inline constexpr int kShortRows = streams ? 4 : 8;
 static_assert(kShortRows<false> * kShort<BFloat16> <= kernels::kRowsRoom);
+static_assert(kLanes<float> * kNarrow<BFloat16> <= kernels::kRowsRoom);
 
 // Of short rows: shifted sums as in block_moments, about the mean itself.
 template <int count, class T>

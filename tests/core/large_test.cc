@@ -145,42 +145,72 @@ void in_small_batches(std::int64_t samples, std::int64_t most, const F& f) {
   }
 }
 
-TYPED_TEST(Large, LayerNorm) {
-  using T = TypeParam;
-  constexpr std::int64_t kFeatures = 771;
-  const Shape shape{this->kElements / kFeatures + 1, kFeatures};
+// y, sum and dx are those of small batches, bitwise; dweight and dbias are sums over all samples.
+template <class T>
+void expect_layer_norm(std::int64_t features) {
+  SCOPED_TRACE(std::to_string(features) + " features");
+  const Shape shape{kBytes / static_cast<std::int64_t>(sizeof(T)) / features + 1, features};
   const auto size = static_cast<std::size_t>(shape.size());
   const auto x = repeated_values<T>(size + 1, 3, 1), residual = repeated_values<T>(size + 1, 0, 2),
              dy = repeated_values<T>(size + 1, 0.5, 3);
-  for_each_target([&] {
-    std::vector<T> y(size + 1), sum(size + 1), dx(size + 1), small_y(size + 1), small_sum(size + 1),
-        small_dx(size + 1);
-    std::vector<Stat<T>> mean(static_cast<std::size_t>(shape.n)), rstd(mean.size());
-    const auto run = [&](std::int64_t first, std::int64_t n, T* y_out, T* sum_out, T* dx_out) {
-      const Shape part{n, kFeatures};
-      const std::int64_t at = first * kFeatures + 1;
-      const auto row = static_cast<std::size_t>(first), rows = static_cast<std::size_t>(n);
-      layer_norm_forward<T>({.x = {x.data() + at, part},
-                             .residual = {residual.data() + at, part},
-                             .sum = {sum_out + at, part},
-                             .y = {y_out + at, part},
-                             .mean = std::span(mean).subspan(row, rows),
-                             .rstd = std::span(rstd).subspan(row, rows)});
-      layer_norm_backward<T>({.dy = {dy.data() + at, part},
-                              .x = {sum_out + at, part},
-                              .mean = std::span(mean).subspan(row, rows),
-                              .rstd = std::span(rstd).subspan(row, rows),
-                              .dsum = {residual.data() + at, part},
-                              .dx = {dx_out + at, part}});
-    };
-    run(0, shape.n, y.data(), sum.data(), dx.data());
-    in_small_batches(shape.n, 100, [&](std::int64_t first, std::int64_t n) {
-      run(first, n, small_y.data(), small_sum.data(), small_dx.data());
-    });
-    EXPECT_TRUE(y == small_y);
-    EXPECT_TRUE(sum == small_sum);
-    EXPECT_TRUE(dx == small_dx);
+  const auto weight = random_values<Stat<T>>(features, 1, 0.5, 4);
+  std::vector<T> y(size + 1), sum(size + 1), dx(size + 1), small_y(size + 1), small_sum(size + 1),
+      small_dx(size + 1);
+  std::vector<Stat<T>> mean(static_cast<std::size_t>(shape.n)), rstd(mean.size());
+  std::vector<Stat<T>> dweight(static_cast<std::size_t>(features)), dbias(dweight.size());
+  const auto run = [&](std::int64_t first, std::int64_t n, T* y_out, T* sum_out, T* dx_out,
+                       std::span<Stat<T>> dweight_out, std::span<Stat<T>> dbias_out) {
+    const Shape part{n, features};
+    const std::int64_t at = first * features + 1;
+    const auto row = static_cast<std::size_t>(first), rows = static_cast<std::size_t>(n);
+    layer_norm_forward<T>({.x = {x.data() + at, part},
+                           .weight = weight,
+                           .residual = {residual.data() + at, part},
+                           .sum = {sum_out + at, part},
+                           .y = {y_out + at, part},
+                           .mean = std::span(mean).subspan(row, rows),
+                           .rstd = std::span(rstd).subspan(row, rows)});
+    layer_norm_backward<T>({.dy = {dy.data() + at, part},
+                            .x = {sum_out + at, part},
+                            .weight = weight,
+                            .mean = std::span(mean).subspan(row, rows),
+                            .rstd = std::span(rstd).subspan(row, rows),
+                            .dsum = {residual.data() + at, part},
+                            .dx = {dx_out + at, part},
+                            .dweight = dweight_out,
+                            .dbias = dbias_out});
+  };
+  run(0, shape.n, y.data(), sum.data(), dx.data(), dweight, dbias);
+  in_small_batches(shape.n, 77000 / features, [&](std::int64_t first, std::int64_t n) {
+    run(first, n, small_y.data(), small_sum.data(), small_dx.data(), {}, {});
   });
+  EXPECT_TRUE(y == small_y);
+  EXPECT_TRUE(sum == small_sum);
+  EXPECT_TRUE(dx == small_dx);
+
+  std::vector<double> sum_dy(dweight.size()), sum_dy_x(dweight.size());
+  for (std::size_t i = 0; i < size; ++i) {
+    const std::size_t row = i / dweight.size(), column = i % dweight.size();
+    const double passed = to_double(dy[i + 1]);
+    sum_dy[column] += passed;
+    sum_dy_x[column] += passed * (to_double(sum[i + 1]) - static_cast<double>(mean[row])) *
+                        static_cast<double>(rstd[row]);
+  }
+  const auto samples = static_cast<double>(shape.n);
+  // As for BatchNorm: terms that are 1 in the mean.
+  const double bound = 2 * sum_error<Stat<T>>(shape.n);
+  for (std::size_t c = 0; c < dweight.size(); ++c) {
+    EXPECT_NEAR(static_cast<double>(dbias[c]) / samples, sum_dy[c] / samples, bound);
+    EXPECT_NEAR(static_cast<double>(dweight[c]) / samples, sum_dy_x[c] / samples, bound);
+  }
+}
+
+// Rows that lie in lines as their neighbours do, and that do not; narrow, short and long ones.
+TYPED_TEST(Large, LayerNorm) {
+  for_each_target([] {
+    for (const std::int64_t features : {64, 768, 771}) expect_layer_norm<TypeParam>(features);
+  });
+  for (const std::int64_t features : {250, 500}) expect_layer_norm<TypeParam>(features);
 }
 
 TYPED_TEST(Large, LocalResponseNorm) {

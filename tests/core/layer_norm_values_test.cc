@@ -75,29 +75,72 @@ TYPED_TEST(LayerNormValues, SpansChannelsAndPositions) {
   }
 }
 
+// Whether row `row` of y is NaN and all others are as expected.
+template <class T>
+void expect_only_row_is_nan(const std::vector<T>& y, const std::vector<T>& expected,
+                            std::size_t row, std::int64_t features) {
+  for (std::size_t i = 0; i < y.size(); ++i) {
+    if (i / static_cast<std::size_t>(features) == row) {
+      EXPECT_TRUE(std::isnan(to_double(y[i]))) << i;
+    } else {
+      EXPECT_EQ(y[i], expected[i]) << i;
+    }
+  }
+}
+
 TYPED_TEST(LayerNormValues, NonFiniteValuesStayInTheirSample) {
   using T = TypeParam;
-  for_each_target([] {
-    const Shape shape{40, 33};
+  const auto expect_for = [](std::int64_t features) {
+    SCOPED_TRACE(std::to_string(features) + " features");
+    const Shape shape{40, features};
+    const auto at = static_cast<std::size_t>(6 * features - 1);
     const auto clean = random_values<T>(shape.size());
-    std::vector<T> expected(clean.size()), y(clean.size());
-    layer_norm_forward<T>(
-        {.x = view(clean, shape), .residual = view(clean, shape), .y = view(expected, shape)});
+    std::vector<Stat<T>> mean(40), rstd(40), bad_mean(40), bad_rstd(40);
+    std::vector<T> expected(clean.size()), y(clean.size()), expected_dx(y.size()), dx(y.size());
+    layer_norm_forward<T>({.x = view(clean, shape),
+                           .residual = view(clean, shape),
+                           .y = view(expected, shape),
+                           .mean = mean,
+                           .rstd = rstd});
+    layer_norm_backward<T>({.dy = view(clean, shape),
+                            .x = view(clean, shape),
+                            .mean = mean,
+                            .rstd = rstd,
+                            .dx = view(expected_dx, shape)});
     for (const double bad : {std::nan(""), -HUGE_VAL}) {
+      auto spoilt = clean;
+      spoilt[at] = from_double<T>(bad);
       for (const bool in_residual : {false, true}) {
-        auto x = clean, residual = clean;
-        (in_residual ? residual : x)[5 * 33 + 32] = from_double<T>(bad);
-        layer_norm_forward<T>(
-            {.x = view(x, shape), .residual = view(residual, shape), .y = view(y, shape)});
-        for (std::size_t i = 0; i < x.size(); ++i) {
-          if (i / 33 == 5) {
-            EXPECT_TRUE(std::isnan(to_double(y[i])));
+        layer_norm_forward<T>({.x = view(in_residual ? clean : spoilt, shape),
+                               .residual = view(in_residual ? spoilt : clean, shape),
+                               .y = view(y, shape),
+                               .mean = bad_mean,
+                               .rstd = bad_rstd});
+        expect_only_row_is_nan(y, expected, 5, features);
+        // An infinite value has an infinite mean or none, but never a large one.
+        EXPECT_FALSE(std::isfinite(static_cast<double>(bad_mean[5])));
+        EXPECT_TRUE(std::isnan(static_cast<double>(bad_rstd[5])));
+      }
+      for (const bool in_dy : {false, true}) {
+        layer_norm_backward<T>({.dy = view(in_dy ? spoilt : clean, shape),
+                                .x = view(in_dy ? clean : spoilt, shape),
+                                .mean = mean,
+                                .rstd = rstd,
+                                .dx = view(dx, shape)});
+        // Where x or dy is infinite dx is, with a sign or as NaN; everywhere else in the row NaN or
+        // infinite, through the means.
+        for (std::size_t i = 0; i < dx.size(); ++i) {
+          if (i / static_cast<std::size_t>(features) == 5) {
+            EXPECT_FALSE(std::isfinite(to_double(dx[i]))) << i;
           } else {
-            EXPECT_EQ(y[i], expected[i]);
+            EXPECT_EQ(dx[i], expected_dx[i]) << i;
           }
         }
       }
     }
+  };
+  for_each_target([&] {
+    for (const std::int64_t features : {33, 200, 400}) expect_for(features);
   });
 }
 
