@@ -170,7 +170,10 @@ void rows_forward(kernels::RowsForward<T> args, std::int64_t rows, std::int64_t 
                                                                                           cols);
       }
     };
-    if (cols <= kNarrow<T>) take(std::true_type(), Count<kLanes<Stat<T>>>());
+    // From memory with a residual, which are more bytes a row, fewer rows are 1.1 times as fast.
+    if (cols <= kNarrow<T> && !(streams.value && args.residual)) {
+      take(std::true_type(), Count<kLanes<Stat<T>>>());
+    }
     if (cols <= kShort<T>) {
       take(std::true_type(), Count<std::min(kShortRows<streams.value>, kLanes<Stat<T>>)>());
       take(std::true_type(), Count<1>());
