@@ -33,6 +33,16 @@ constexpr std::array kLayerNorm = {
     Dims{256, 768},   Dims{4096, 768}, Dims{4096, 1024, 1, 1, true},
     Dims{8192, 4096}, Dims{65536, 64}, Dims{1, 4096, 1, 1, true},
 };
+// Stable Diffusion's U-Net and decoder.
+constexpr std::array kGroupNorm = {
+    Dims{2, 320, 96, 96, true},
+    Dims{1, 128, 256, 256},
+};
+// A volume of 64 x 64 x 64, and a layer of style transfer.
+constexpr std::array kInstanceNorm = {
+    Dims{2, 32, 4096, 64},
+    Dims{16, 64, 128, 128, true},
+};
 constexpr std::array kLocalResponseNorm = {
     Dims{16, 96, 55, 55},
     Dims{16, 256, 27, 27, true},
@@ -52,6 +62,12 @@ std::string to_string(Op op) {
       return "layer_norm";
     case Op::layer_norm_add:
       return "layer_norm_add";
+    case Op::rms_norm:
+      return "rms_norm";
+    case Op::group_norm:
+      return "group_norm";
+    case Op::instance_norm:
+      return "instance_norm";
     case Op::local_response_norm:
       return "local_response_norm";
   }
@@ -110,13 +126,18 @@ int Case::operands() const {
 
 int Case::streams(const Caches& caches) const {
   const bool trains = is_batch_norm() && direction != Direction::inference;
-  if (!trains || !cold(caches)) return operands();
+  if (!(trains || is_of_samples()) || !cold(caches)) return operands();
   // What the pass over a channel reads for its sums, and the pass that writes reads again.
   const int twice = direction == Direction::forward ? 1 : op == Op::batch_norm_add_relu ? 3 : 2;
+  // A sample that stays in the shared cache is read from memory once, in either order.
+  if (is_of_samples() && twice * c * h * w * element_bytes() <= caches.last_level)
+    return operands();
   // A channel's slice, channels-first, is contiguous runs and may stay in the shared cache. A
   // column cannot be read alone: a line of memory holds 64 bytes of each row.
-  const bool fits = order == Order::nchw ? twice * n * h * w * element_bytes() <= caches.last_level
-                                         : twice * n * h * w * 64 <= caches.l2 / 2;
+  const std::int64_t samples = is_of_samples() ? 1 : n;
+  const bool fits = order == Order::nchw
+                        ? twice * samples * h * w * element_bytes() <= caches.last_level
+                        : twice * samples * h * w * 64 <= caches.l2 / 2;
   return fits ? operands() : operands() + twice;
 }
 
@@ -152,6 +173,9 @@ std::vector<Case> all_cases(const std::vector<int>& threads) {
   add(batch_norm_add_relu, {forward, backward, inference}, kResNet, {f32});
   add(layer_norm, {forward, backward}, kLayerNorm, {f32, bf16, f16});
   add(layer_norm_add, {forward, backward}, kLayerNorm, {f32});
+  add(rms_norm, {forward, backward}, kLayerNorm, {f32, bf16, f16});
+  add(group_norm, {forward, backward}, kGroupNorm, {f32, bf16, f16});
+  add(instance_norm, {forward, backward}, kInstanceNorm, {f32, bf16, f16});
   add(local_response_norm, {forward, backward}, kLocalResponseNorm, {f32, bf16, f16});
   // Of the quick shapes: all that is plain and float, and an example of bf16 and of fusion.
   for (Case& c : cases) {

@@ -15,6 +15,9 @@ enum class Op : std::uint8_t {
   batch_norm_add_relu,  // y = relu(BN(x) + residual)
   layer_norm,
   layer_norm_add,  // sum = x + residual; y = LN(sum)
+  rms_norm,
+  group_norm,  // of 32 groups
+  instance_norm,
   local_response_norm,
 };
 enum class Direction : std::uint8_t { forward, backward, inference };
@@ -44,6 +47,12 @@ struct Case {
   std::int64_t tensor_bytes() const { return size() * element_bytes(); }
   bool is_batch_norm() const;
   bool is_layer_norm() const { return op == Op::layer_norm || op == Op::layer_norm_add; }
+  bool is_of_rows() const { return is_layer_norm() || op == Op::rms_norm; }
+  bool is_of_samples() const { return op == Op::group_norm || op == Op::instance_norm; }
+  // Groups of channels that are normalized by themselves, if is_of_samples().
+  std::int64_t groups() const { return op == Op::group_norm ? 32 : c; }
+  // Means that the operation has.
+  std::int64_t statistics() const { return is_of_rows() ? n : is_of_samples() ? n * groups() : c; }
   bool has_relu() const { return op == Op::batch_norm_relu || op == Op::batch_norm_add_relu; }
   bool fused() const { return op != plain().op; }
   bool has_residual() const { return op == Op::batch_norm_add_relu || op == Op::layer_norm_add; }

@@ -28,10 +28,10 @@ std::function<void()> batch_norm(Problem& p, const Tensors<T>& t) {
         batch_norm_forward<T>({.x = t.x,
                                .weight = p.weight,
                                .bias = p.bias,
-                               .residual = t.residual,
-                               .y = t.out,
                                .mean = p.mean,
-                               .rstd = p.rstd},
+                               .rstd = p.rstd,
+                               .residual = t.residual,
+                               .y = t.out},
                               {.eps = Problem::kEps, .activation = t.activation});
       };
     case Direction::inference:
@@ -43,7 +43,7 @@ std::function<void()> batch_norm(Problem& p, const Tensors<T>& t) {
                                  .var = p.var,
                                  .residual = t.residual,
                                  .y = t.out},
-                                Problem::kEps, t.activation);
+                                {.eps = Problem::kEps, .activation = t.activation});
       };
     case Direction::backward:
       break;
@@ -52,15 +52,15 @@ std::function<void()> batch_norm(Problem& p, const Tensors<T>& t) {
     batch_norm_backward<T>({.dy = t.dy,
                             .x = t.x,
                             .weight = p.weight,
+                            .bias = p.bias,
                             .mean = p.mean,
                             .rstd = p.rstd,
-                            .bias = p.bias,
                             .residual = t.residual,
                             .dx = t.out,
                             .dresidual = t.out2,
                             .dweight = p.dweight,
                             .dbias = p.dbias},
-                           Statistics::batch, t.activation);
+                           {.activation = t.activation});
   };
 }
 
@@ -71,12 +71,12 @@ std::function<void()> layer_norm(Problem& p, const Tensors<T>& t) {
       layer_norm_forward<T>({.x = t.x,
                              .weight = p.weight,
                              .bias = p.bias,
+                             .mean = p.mean,
+                             .rstd = p.rstd,
                              .residual = t.residual,
                              .sum = t.out2,
-                             .y = t.out,
-                             .mean = p.mean,
-                             .rstd = p.rstd},
-                            Problem::kEps);
+                             .y = t.out},
+                            {.eps = Problem::kEps});
     };
   }
   return [=, &p] {
@@ -89,6 +89,76 @@ std::function<void()> layer_norm(Problem& p, const Tensors<T>& t) {
                             .dx = t.out,
                             .dweight = p.dweight,
                             .dbias = p.dbias});
+  };
+}
+
+template <class T>
+std::function<void()> rms_norm(Problem& p, const Tensors<T>& t) {
+  if (p.of.direction == Direction::forward) {
+    return [=, &p] {
+      rms_norm_forward<T>({.x = t.x, .weight = p.weight, .rstd = p.rstd, .y = t.out},
+                          {.eps = Problem::kEps});
+    };
+  }
+  return [=, &p] {
+    rms_norm_backward<T>({.dy = t.dy,
+                          .x = t.x,
+                          .weight = p.weight,
+                          .rstd = p.rstd,
+                          .dx = t.out,
+                          .dweight = p.dweight});
+  };
+}
+
+template <class T>
+std::function<void()> group_norm(Problem& p, const Tensors<T>& t) {
+  const GroupNormOptions options{.groups = p.of.groups(), .eps = Problem::kEps};
+  if (p.of.direction == Direction::forward) {
+    return [=, &p] {
+      group_norm_forward<T>({.x = t.x,
+                             .weight = p.weight,
+                             .bias = p.bias,
+                             .mean = p.mean,
+                             .rstd = p.rstd,
+                             .y = t.out},
+                            options);
+    };
+  }
+  return [=, &p] {
+    group_norm_backward<T>({.dy = t.dy,
+                            .x = t.x,
+                            .weight = p.weight,
+                            .mean = p.mean,
+                            .rstd = p.rstd,
+                            .dx = t.out,
+                            .dweight = p.dweight,
+                            .dbias = p.dbias},
+                           options);
+  };
+}
+
+template <class T>
+std::function<void()> instance_norm(Problem& p, const Tensors<T>& t) {
+  if (p.of.direction == Direction::forward) {
+    return [=, &p] {
+      instance_norm_forward<T>({.x = t.x,
+                                .weight = p.weight,
+                                .bias = p.bias,
+                                .mean = p.mean,
+                                .rstd = p.rstd,
+                                .y = t.out},
+                               {.eps = Problem::kEps});
+    };
+  }
+  return [=, &p] {
+    instance_norm_backward<T>({.dy = t.dy,
+                               .x = t.x,
+                               .weight = p.weight,
+                               .mean = p.mean,
+                               .rstd = p.rstd,
+                               .dx = t.out,
+                               .dweight = p.dweight,
+                               .dbias = p.dbias});
   };
 }
 
@@ -110,7 +180,17 @@ std::function<void()> fused(Problem& p) {
                         .out2 = p.view<T>(p.out2),
                         .activation = p.of.has_relu() ? Activation::relu : Activation::none};
   if (p.of.is_batch_norm()) return batch_norm(p, t);
-  return p.of.is_layer_norm() ? layer_norm(p, t) : local_response_norm(p, t);
+  if (p.of.is_layer_norm()) return layer_norm(p, t);
+  switch (p.of.op) {
+    case Op::rms_norm:
+      return rms_norm(p, t);
+    case Op::group_norm:
+      return group_norm(p, t);
+    case Op::instance_norm:
+      return instance_norm(p, t);
+    default:
+      return local_response_norm(p, t);
+  }
 }
 
 template <class T>
@@ -152,12 +232,14 @@ std::function<void()> unfused_layer_norm(Problem& p) {
   };
 }
 
-// y, and LayerNorm's sum; or dx, dweight, dbias and dresidual.
+// y, and LayerNorm's sum; or dx, dweight, dbias and dresidual. RMSNorm has no bias.
 std::vector<std::vector<float>> outputs(const Problem& p) {
   const Case& c = p.of;
   std::vector<std::vector<float>> result = {sample(p.out.data(), c.dtype, c.size())};
-  if (c.direction == Direction::backward && c.op != Op::local_response_norm)
-    result.insert(result.end(), {p.dweight, p.dbias});
+  if (c.direction == Direction::backward && c.op != Op::local_response_norm) {
+    result.push_back(p.dweight);
+    if (c.op != Op::rms_norm) result.push_back(p.dbias);
+  }
   if (c.has_second_output()) result.push_back(sample(p.out2.data(), c.dtype, c.size()));
   return result;
 }

@@ -31,6 +31,8 @@ class Sequence {
  public:
   Sequence(Problem& problem, bool blocked) : p(problem) {
     const Case& c = p.of;
+    if (c.is_of_samples() || c.op == Op::rms_norm)
+      throw std::runtime_error("this oneDNN does not have it");
     if (c.is_layer_norm()) {
       plain_ = {{c.n, c.c}, type_of(c.dtype), Tag::nc};
     } else {

@@ -60,7 +60,7 @@ struct Groups {
 
 Groups groups_of(const Case& of) {
   const std::int64_t positions = of.h * of.w;
-  if (of.is_layer_norm()) return {of.n, of.c, 1, 0, of.c};
+  if (of.is_of_rows()) return {of.n, of.c, 1, 0, of.c};
   if (of.order == Order::nchw) return {of.c, positions, of.n, of.c * positions, positions};
   // No column can be read alone: each thread takes its share of the rows through one pass, then
   // through the other.
@@ -131,8 +131,8 @@ std::vector<Contestant> two_pass_contestants(Problem& p) {
   const Case& of = p.of;
   const Groups groups = groups_of(of);
   const auto line = static_cast<std::int64_t>(16);
-  const bool trains =
-      !of.fused() && of.op != Op::local_response_norm && of.direction != Direction::inference;
+  const bool trains = !of.fused() && !of.is_of_samples() && of.op != Op::local_response_norm &&
+                      of.direction != Direction::inference;
   // Runs that start within a line cannot simply be streamed.
   if (!trains || of.dtype != Dtype::f32 || groups.runs == 0 || groups.length % line != 0) return {};
   if (of.direction == Direction::forward) {

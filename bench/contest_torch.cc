@@ -71,27 +71,55 @@ std::function<Outputs()> layer_norm(Problem& p, at::ScalarType type) {
   };
 }
 
-// It has no native operation, so the backward is autograd's through the kept graph.
-std::function<Outputs()> local_response_norm(Problem& p) {
-  Tensor x = torch_tensor(p, p.x);
-  const Tensor dy = torch_tensor(p, p.dy);
-  const auto forward = [](const Tensor& input) {
-    return torch::nn::functional::local_response_norm(
-        input, torch::nn::functional::LocalResponseNormFuncOptions(Problem::kLrnSize)
-                   .alpha(Problem::kLrnAlpha)
-                   .beta(Problem::kLrnBeta)
-                   .k(Problem::kLrnK));
+// forward(x, weight, bias), of which the first `differentiated` have gradients. The backward is
+// autograd's through the kept graph.
+template <class Forward>
+std::function<Outputs()> recorded(Problem& p, at::ScalarType type, std::size_t differentiated,
+                                  const Forward& forward) {
+  std::vector<Tensor> inputs = {torch_tensor(p, p.x), vector(p.weight, type), vector(p.bias, type)};
+  if (p.of.direction == Direction::forward)
+    return [=] { return Outputs{forward(inputs[0], inputs[1], inputs[2])}; };
+  const at::AutoGradMode recording(true);
+  for (Tensor& input : inputs) input = input.detach().set_requires_grad(true);
+  const Tensor y = forward(inputs[0], inputs[1], inputs[2]);
+  inputs.resize(differentiated);
+  return [y, inputs, dy = torch_tensor(p, p.dy)] {
+    return torch::autograd::grad({y}, inputs, {dy}, /*retain_graph=*/true);
   };
-  if (p.of.direction == Direction::forward) return [=] { return Outputs{forward(x)}; };
-  const at::AutoGradMode recorded(true);
-  x.set_requires_grad(true);
-  const Tensor y = forward(x);
-  return [=] { return torch::autograd::grad({y}, {x}, {dy}, /*retain_graph=*/true); };
 }
 
 std::function<Outputs()> operation(Problem& p, at::ScalarType parameters) {
-  if (p.of.is_batch_norm()) return batch_norm(p, parameters);
-  return p.of.is_layer_norm() ? layer_norm(p, parameters) : local_response_norm(p);
+  switch (p.of.op) {
+    case Op::layer_norm:
+    case Op::layer_norm_add:
+      return layer_norm(p, parameters);
+    case Op::rms_norm:  // composed, since this PyTorch has none
+      return recorded(p, parameters, 2, [](const Tensor& x, const Tensor& weight, const Tensor&) {
+        const Tensor mean_square = x.square().mean(-1, /*keepdim=*/true);
+        return x * (mean_square + Problem::kEps).rsqrt() * weight;
+      });
+    case Op::group_norm:
+      return recorded(
+          p, parameters, 3,
+          [groups = p.of.groups()](const auto& x, const auto& weight, const auto& bias) {
+            return at::group_norm(x, groups, weight, bias, Problem::kEps);
+          });
+    case Op::instance_norm:
+      return recorded(p, parameters, 3, [](const auto& x, const auto& weight, const auto& bias) {
+        return at::instance_norm(x, weight, bias, {}, {}, /*use_input_stats=*/true, 0.1,
+                                 Problem::kEps, /*cudnn_enabled=*/false);
+      });
+    case Op::local_response_norm:
+      return recorded(p, parameters, 1, [](const Tensor& x, const Tensor&, const Tensor&) {
+        return torch::nn::functional::local_response_norm(
+            x, torch::nn::functional::LocalResponseNormFuncOptions(Problem::kLrnSize)
+                   .alpha(Problem::kLrnAlpha)
+                   .beta(Problem::kLrnBeta)
+                   .k(Problem::kLrnK));
+      });
+    default:
+      return batch_norm(p, parameters);
+  }
 }
 
 Dtype dtype_of(const Tensor& tensor) {

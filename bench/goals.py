@@ -6,14 +6,20 @@ from tables import (by_threads, by_what, name, percent, ratio, table, threads_ti
                     thread_counts, what)
 
 # (operation, direction): the fraction of the streaming limit on one thread and on all cores, and the
-# ratios to the fastest peer in the same layout and to oneDNN's blocked layout. For float; BatchNorm
-# and LayerNorm from memory.
+# ratios to the fastest peer in the same layout and to oneDNN's blocked layout. For float; LRN
+# everywhere, all others from memory.
 GOALS = {
     ("batch_norm", "forward"): (0.60, 0.80, 1.5, 1.2),
     ("batch_norm", "backward"): (0.60, 0.80, 1.5, 1.2),
     ("batch_norm", "inference"): (0.80, 0.90, 1.1, 1.1),
     ("layer_norm", "forward"): (0.75, 0.90, 1.3, None),
     ("layer_norm", "backward"): (0.65, 0.80, 2.0, None),
+    ("group_norm", "forward"): (0.75, 0.90, 2.0, None),
+    ("group_norm", "backward"): (0.65, 0.80, 2.0, None),
+    ("instance_norm", "forward"): (0.75, 0.90, 2.0, None),
+    ("instance_norm", "backward"): (0.65, 0.80, 2.0, None),
+    ("rms_norm", "forward"): (0.75, 0.90, 2.0, None),
+    ("rms_norm", "backward"): (0.65, 0.80, 2.0, None),
     ("local_response_norm", "forward"): (0.55, 0.80, 3.0, 3.0),
     ("local_response_norm", "backward"): (0.45, 0.70, 5.0, 5.0),
 }

@@ -105,7 +105,7 @@ Result run(const Case& c, const Caches& caches, const Effort& effort) {
   };
   if (c.fused()) peer("unfused", unfused_contestant);
   peer("onednn", onednn_contestant);
-  if (c.is_layer_norm()) {
+  if (c.is_of_rows()) {
     result.missing["onednn_blocked"] = "rows have no blocked layout";
   } else {
     peer("onednn_blocked", onednn_blocked_contestant);

@@ -35,7 +35,11 @@ void statistics(Problem& p) {
   with_type(c.dtype, [&]<class T>(T*) {
     const T* x = p.x.as<T>();
     for (std::int64_t i = 0; i < c.size(); i += inner) {
-      const auto g = static_cast<std::size_t>(c.is_layer_norm() ? i / c.c : i / inner % groups);
+      const std::int64_t channel = i / inner % c.c, sample = i / (c.c * c.h * c.w);
+      const auto g = static_cast<std::size_t>(c.is_of_rows() ? i / c.c
+                                              : c.is_of_samples()
+                                                  ? sample * c.groups() + channel * c.groups() / c.c
+                                                  : channel);
       for (std::int64_t j = i; j < i + inner; ++j) {
         const auto value = static_cast<double>(static_cast<float>(x[j]));
         sum[g] += value;
@@ -45,7 +49,7 @@ void statistics(Problem& p) {
   });
   const auto count = static_cast<double>(c.size() / groups);
   for (std::size_t g = 0; g < sum.size(); ++g) {
-    const double mean = sum[g] / count;
+    const double mean = c.op == Op::rms_norm ? 0 : sum[g] / count;
     const double var = squares[g] / count - mean * mean;
     p.mean[g] = static_cast<float>(mean);
     p.var[g] = static_cast<float>(var);
@@ -79,8 +83,8 @@ Problem::Problem(const Case& c)
       out2(c.has_second_output() ? Buffer(c.tensor_bytes()) : Buffer()),
       weight(ramp(c.c, 0.5F, 1.5F)),
       bias(ramp(c.c, -0.5F, 0.5F)),
-      mean(ramp(c.is_layer_norm() ? c.n : c.c, 0.2F, 0.4F)),
-      var(ramp(c.is_layer_norm() ? c.n : c.c, 0.9F, 1.1F)),
+      mean(ramp(c.statistics(), 0.2F, 0.4F)),
+      var(ramp(c.statistics(), 0.9F, 1.1F)),
       rstd(mean.size()),
       dweight(weight.size()),
       dbias(weight.size()) {

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
-"""Writes what `make bench` measured into docs/performance.md, between its markers, and draws
-docs/performance.png."""
+"""Writes what `make bench` measured into docs/performance.md and docs/performance-tables.md, between
+their markers, and draws docs/performance.png."""
 
 import argparse
 import json
@@ -14,13 +14,15 @@ import tables
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def fill(page, blocks):
-    """Replaces what stands between `<!-- begin: NAME -->` and `<!-- end: NAME -->`."""
+def fill(path, blocks):
+    """Replaces what stands between `<!-- begin: NAME -->` and `<!-- end: NAME -->` in a page, and
+    returns the new page."""
+    page = path.read_text()
     for name, text in blocks.items():
         pattern = rf"(<!-- begin: {name} -->\n).*?(<!-- end: {name} -->)"
         page, count = re.subn(pattern, lambda m: f"{m[1]}\n{text}\n\n{m[2]}", page, flags=re.DOTALL)
         if count != 1:
-            raise SystemExit(f"report.py: the page has {count} blocks '{name}', expected 1")
+            raise SystemExit(f"report.py: {path} has {count} blocks '{name}', expected 1")
     return page
 
 
@@ -35,26 +37,33 @@ def main():
     parser.add_argument("--results", type=Path, default=ROOT / "bench/results.json")
     parser.add_argument("--modules", type=Path, default=ROOT / "bench/modules.json")
     parser.add_argument("--page", type=Path, default=ROOT / "docs/performance.md")
+    parser.add_argument("--tables", type=Path, default=ROOT / "docs/performance-tables.md")
     parser.add_argument("--picture", type=Path, default=ROOT / "docs/performance.png")
     options = parser.parse_args()
 
     results = read(options.results)
     modules = read(options.modules)
-    page = fill(options.page.read_text(), {
-        "machine": tables.machine(results),
-        "summary": tables.summary(results["cases"]),
-        "goals": goals.goals(results["cases"]),
-        "two-passes": goals.two_passes(results["cases"]),
-        "layouts": goals.layouts(results["cases"]),
-        "table": tables.cases(results["cases"]),
-        "peers": tables.peers(results["cases"]),
-        "fused": tables.fused(results["cases"]),
-        "sixteen": tables.sixteen(results["cases"]),
-        "modules": tables.modules(modules),
-        "memory": tables.memory(modules),
-    })
-    options.page.write_text(page)
-    picture.draw(results["cases"], options.picture)
+    cases = results["cases"]
+    machine = tables.machine(results)
+    # Both before either is written, so that a page without its markers leaves the other alone.
+    pages = {
+        options.page: fill(options.page, {"machine": machine, "summary": tables.summary(cases)}),
+        options.tables: fill(options.tables, {
+            "machine": machine,
+            "goals": goals.goals(cases),
+            "two-passes": goals.two_passes(cases),
+            "layouts": goals.layouts(cases),
+            "table": tables.cases(cases),
+            "peers": tables.peers(cases),
+            "fused": tables.fused(cases),
+            "sixteen": tables.sixteen(cases),
+            "modules": tables.modules(modules),
+            "memory": tables.memory(modules),
+        }),
+    }
+    for path, page in pages.items():
+        path.write_text(page)
+    picture.draw(cases, options.picture)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The generated parts of docs/performance.md."""
+"""The generated parts of docs/performance.md and docs/performance-tables.md."""
 
 from statistics import median
 
@@ -8,6 +8,11 @@ OPS = {
     "batch_norm_add_relu": "BN + add + ReLU",
     "layer_norm": "LN",
     "layer_norm_add": "LN + add",
+    "group_norm": "GN",
+    "group_norm_silu": "GN + SiLU",
+    "instance_norm": "IN",
+    "rms_norm": "RMS",
+    "rms_norm_add": "RMS + add",
     "local_response_norm": "LRN",
 }
 PEERS = {"onednn": "oneDNN", "onednn_blocked": "oneDNN, blocked", "torch": "PyTorch"}
@@ -21,7 +26,7 @@ def table(head, rows):
 
 
 def what(case):
-    return f"{OPS[case['op']]} {case['direction']}"
+    return f"{OPS.get(case['op'], case['op'])} {case['direction']}"
 
 
 def name(case):

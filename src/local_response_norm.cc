@@ -4,18 +4,12 @@
 #include <cmath>
 #include <string>
 
-#include "src/check.h"
-#include "src/kernels/kernels.h"
-#include "src/parallel.h"
+#include "src/base/check.h"
+#include "src/base/types.h"
+#include "src/passes/windows.h"
 
 namespace evenkeel {
 namespace {
-
-// Positions of a channels-first task: for a window of 5 the kernels' buffers, 4 rows of floats
-// forward and 10 backward, stay in L1 beside the rows of x.
-constexpr std::int64_t kTileCols = 512;
-// Values of a channels-last block: squares, terms and operands together fill a half of L1 at most.
-constexpr std::int64_t kBlockValues = 512;
 
 void check_options(const Check& check, const LocalResponseNormOptions& options) {
   check.require(options.behind >= 0 && options.ahead >= 0,
@@ -31,38 +25,6 @@ void check_at_least(std::int64_t least, const char* name, std::int64_t value) {
   Check("local_response_norm")
       .require(value >= least, std::string(name) + " is " + std::to_string(value) +
                                    ", expected at least " + std::to_string(least));
-}
-
-// Without several positions both layouts are the same memory.
-bool channels_along(const Shape& shape) {
-  return shape.layout == Layout::channels_last || shape.s == 1;
-}
-
-// Calls run(block, offset) for every block of a channels-first activation.
-template <class T, class Run>
-void for_each_across(const Shape& shape, const Run& run) {
-  const std::int64_t tiles = ceil_div(shape.s, kTileCols);
-  const auto line = static_cast<std::int64_t>(64 / sizeof(T));
-  const std::int64_t cols = ceil_div(ceil_div(shape.s, line), tiles) * line;  // equal, whole lines
-  const std::int64_t tasks = shape.n * tiles;
-  parallel_for(tasks, threads_for(tasks, shape.size()), [&](std::int64_t task, int) {
-    const std::int64_t begin = task % tiles * cols;
-    if (begin >= shape.s) return;
-    run(typename kernels::Windows<T>::Across{shape.c, std::min(cols, shape.s - begin), shape.s},
-        task / tiles * shape.c * shape.s + begin);
-  });
-}
-
-// The same for channels-last.
-template <class T, class Run>
-void for_each_along(const Shape& shape, const Run& run) {
-  const std::int64_t rows = shape.n * shape.s;
-  const std::int64_t block = std::max<std::int64_t>(1, kBlockValues / shape.c);
-  const std::int64_t tasks = ceil_div(rows, block);
-  parallel_for(tasks, threads_for(tasks, shape.size()), [&](std::int64_t task, int) {
-    const std::int64_t row = task * block;
-    run(typename kernels::Windows<T>::Along{std::min(block, rows - row), shape.c}, row * shape.c);
-  });
 }
 
 kernels::Window window_of(const LocalResponseNormOptions& options, std::int64_t channels) {
@@ -117,20 +79,7 @@ void local_response_norm_forward(const LocalResponseNormForward<T>& args,
   check_options(check, options);
   if (shape.size() == 0) return;
 
-  const auto& kernel = kernels::windows<T>();
-  const auto window = window_of(options, shape.c);
-  const bool streams = exceeds_cache(2 * bytes_of<T>(shape));
-  if (channels_along(shape)) {
-    for_each_along<T>(shape, [&](const auto& block, std::int64_t at) {
-      kernel.forward_along(args.x.data + at, args.y.data + at, block, window,
-                           scratch<Stat<T>>(block.forward_buffer(window)), streams);
-    });
-  } else {
-    for_each_across<T>(shape, [&](const auto& block, std::int64_t at) {
-      kernel.forward_across(args.x.data + at, args.y.data + at, block, window,
-                            scratch<Stat<T>>(block.forward_buffer(window)), streams);
-    });
-  }
+  forward_windows(shape, args.x.data, args.y.data, window_of(options, shape.c));
 }
 
 template <class T>
@@ -144,20 +93,7 @@ void local_response_norm_backward(const LocalResponseNormBackward<T>& args,
   check_options(check, options);
   if (shape.size() == 0) return;
 
-  const auto& kernel = kernels::windows<T>();
-  const auto window = window_of(options, shape.c);
-  const bool streams = exceeds_cache(3 * bytes_of<T>(shape));
-  if (channels_along(shape)) {
-    for_each_along<T>(shape, [&](const auto& block, std::int64_t at) {
-      kernel.backward_along(args.dy.data + at, args.x.data + at, args.dx.data + at, block, window,
-                            scratch<Stat<T>>(block.backward_buffer(window)), streams);
-    });
-  } else {
-    for_each_across<T>(shape, [&](const auto& block, std::int64_t at) {
-      kernel.backward_across(args.dy.data + at, args.x.data + at, args.dx.data + at, block, window,
-                             scratch<Stat<T>>(block.backward_buffer(window)), streams);
-    });
-  }
+  backward_windows(shape, args.dy.data, args.x.data, args.dx.data, window_of(options, shape.c));
 }
 
 #define EVENKEEL_INSTANTIATE(T)                                                   \
@@ -165,10 +101,7 @@ void local_response_norm_backward(const LocalResponseNormBackward<T>& args,
                                             const LocalResponseNormOptions&);     \
   template void local_response_norm_backward(const LocalResponseNormBackward<T>&, \
                                              const LocalResponseNormOptions&);
-EVENKEEL_INSTANTIATE(float)
-EVENKEEL_INSTANTIATE(double)
-EVENKEEL_INSTANTIATE(BFloat16)
-EVENKEEL_INSTANTIATE(Float16)
+EVENKEEL_FOR_EACH_TYPE(EVENKEEL_INSTANTIATE)
 #undef EVENKEEL_INSTANTIATE
 
 }  // namespace evenkeel

@@ -5,8 +5,9 @@
 #include <limits>
 #include <string>
 
-#include "src/channels.h"
-#include "src/check.h"
+#include "src/base/check.h"
+#include "src/base/types.h"
+#include "src/passes/channels.h"
 
 namespace evenkeel {
 
@@ -34,14 +35,11 @@ template <class T>
 Moments moments_of(std::span<const T> x) {
   Moments total;
   if (x.empty()) return total;
-  PlaneChannels<T>{1, 1, std::ssize(x)}.moments(x.data(),
-                                                [&](std::int64_t, const Moments& m) { total = m; });
+  Planes<T>(1, 1, std::ssize(x)).moments(x.data(), [&](std::int64_t, const Moments& m) {
+    total = m;
+  });
   return total;
 }
-template Moments moments_of(std::span<const float>);
-template Moments moments_of(std::span<const double>);
-template Moments moments_of(std::span<const BFloat16>);
-template Moments moments_of(std::span<const Float16>);
 
 ChannelMoments::ChannelMoments(std::int64_t channels) {
   Check("channel_moments")
@@ -56,8 +54,8 @@ void ChannelMoments::add(TensorView<const T> x) {
   check.shape("x", x);
   check.require(x.shape.c == channels(), "x has " + std::to_string(x.shape.c) +
                                              " channels, expected " + std::to_string(channels()));
-  with_channels<T>(x.shape, [&](const auto& channels) {
-    channels.moments(x.data, [&](std::int64_t c, const Moments& batch) {
+  with_channels<T>(x.shape, [&](const ChannelPasses<T>& passes) {
+    passes.moments(x.data, [&](std::int64_t c, const Moments& batch) {
       const auto i = static_cast<std::size_t>(c);
       Moments m{count_, mean_[i], m2_[i]};
       m.merge(batch);
@@ -67,10 +65,6 @@ void ChannelMoments::add(TensorView<const T> x) {
   });
   count_ += static_cast<double>(x.shape.per_channel());
 }
-template void ChannelMoments::add(TensorView<const float>);
-template void ChannelMoments::add(TensorView<const double>);
-template void ChannelMoments::add(TensorView<const BFloat16>);
-template void ChannelMoments::add(TensorView<const Float16>);
 
 void ChannelMoments::merge(const ChannelMoments& other) {
   Check("channel_moments")
@@ -97,5 +91,11 @@ bool ChannelMoments::finite() const {
   const auto is_finite = [](double v) { return std::isfinite(v); };
   return std::ranges::all_of(mean_, is_finite) && std::ranges::all_of(m2_, is_finite);
 }
+
+#define EVENKEEL_INSTANTIATE(T)                    \
+  template Moments moments_of(std::span<const T>); \
+  template void ChannelMoments::add(TensorView<const T>);
+EVENKEEL_FOR_EACH_TYPE(EVENKEEL_INSTANTIATE)
+#undef EVENKEEL_INSTANTIATE
 
 }  // namespace evenkeel

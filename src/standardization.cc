@@ -8,9 +8,11 @@
 #include <string>
 #include <system_error>
 
-#include "src/channels.h"
-#include "src/check.h"
-#include "src/parallel.h"
+#include "src/base/cache.h"
+#include "src/base/check.h"
+#include "src/base/scratch.h"
+#include "src/base/types.h"
+#include "src/passes/channels.h"
 
 namespace evenkeel {
 namespace {
@@ -62,25 +64,25 @@ void Standardization::apply(TensorView<const T> x, TensorView<T> y) const {
   check.same_shape("y", y, x.shape);
   check.require(x.shape.c == features(), "x has " + std::to_string(x.shape.c) +
                                              " features, expected " + std::to_string(features()));
-  const ForwardPass<T> pass{.x = x.data,
-                            .residual = nullptr,
-                            .y = y.data,
-                            .relu = false,
-                            .streams = exceeds_cache(2 * bytes_of<T>(x.shape))};
-  with_channels<T>(x.shape, [&](const auto& channels) {
-    channels.forward(pass, [&](std::int64_t c) {
-      const auto i = static_cast<std::size_t>(c);
-      const auto center = static_cast<Stat<T>>(mean[i]);
-      return Affine<Stat<T>>{
-          center, static_cast<Stat<T>>(1 / scale[i]),
-          static_cast<Stat<T>>((static_cast<double>(center) - mean[i]) / scale[i])};
-    });
+  auto* const coefficients = scratch<Affine<Wide<T>>, Scratch::affine>(features());
+  for (std::size_t i = 0; i < mean.size(); ++i) {
+    const auto center = static_cast<Wide<T>>(mean[i]);
+    coefficients[i] = {center, static_cast<Wide<T>>(1 / scale[i]),
+                       static_cast<Wide<T>>((static_cast<double>(center) - mean[i]) / scale[i])};
+  }
+  with_channels<T>(x.shape, [&](const ChannelPasses<T>& channels) {
+    channels.forward({.x = x.data,
+                      .residual = nullptr,
+                      .y = y.data,
+                      .activation = Activation::none,
+                      .non_temporal = exceeds_cache(2 * bytes_of<T>(x.shape))},
+                     coefficients);
   });
 }
-template void Standardization::apply(TensorView<const float>, TensorView<float>) const;
-template void Standardization::apply(TensorView<const double>, TensorView<double>) const;
-template void Standardization::apply(TensorView<const BFloat16>, TensorView<BFloat16>) const;
-template void Standardization::apply(TensorView<const Float16>, TensorView<Float16>) const;
+#define EVENKEEL_INSTANTIATE(T) \
+  template void Standardization::apply(TensorView<const T>, TensorView<T>) const;
+EVENKEEL_FOR_EACH_TYPE(EVENKEEL_INSTANTIATE)
+#undef EVENKEEL_INSTANTIATE
 
 void Standardization::save(std::ostream& out) const {
   std::string text = std::string(kMagic) + " " + std::to_string(kFormat) + "\ncount " +

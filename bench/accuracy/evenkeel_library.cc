@@ -6,7 +6,7 @@ namespace {
 
 template <class T>
 Outputs run(const Problem& p) {
-  using P = Stat<T>;
+  using P = Wide<T>;
   const auto x = narrow<T>(p.x), dy = narrow<T>(p.dy);
   const auto weight = narrow<P>(p.weight), bias = narrow<P>(p.bias);
   std::vector<T> y(x.size()), dx(x.size());

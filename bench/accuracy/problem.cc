@@ -33,7 +33,7 @@ struct Stored {
 };
 Stored stored(const Problem& problem, const reference::Normalized& normalized) {
   return with_type(problem.type, [&](auto t) {
-    using P = Stat<decltype(t)>;
+    using P = Wide<decltype(t)>;
     return Stored{widen(narrow<P>(normalized.mean)), widen(narrow<P>(normalized.rstd))};
   });
 }
@@ -100,7 +100,7 @@ Outputs exact_from_stored_statistics(const Problem& p) {
       out.dx[i] = widen(narrow<T>(s.rstd[k] * (p.dy[i] * p.weight[parameter(i)] - sum[k] / count -
                                                x_hat(i) * sum_x[k] / count)));
     }
-    for (double& v : out.dweight) v = widen(narrow<Stat<T>>(v));
+    for (double& v : out.dweight) v = widen(narrow<Wide<T>>(v));
   });
   return out;
 }

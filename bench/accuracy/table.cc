@@ -125,7 +125,7 @@ std::optional<Errors> errors_of(const Result& result, const Quantity& quantity,
     using T = decltype(t);
     const Values &actual = (*outputs).*quantity.values,
                  &expected = result.expected.*quantity.values;
-    return quantity.is_parameter ? errors_of<Stat<T>>(actual, expected)
+    return quantity.is_parameter ? errors_of<Wide<T>>(actual, expected)
                                  : errors_of<T>(actual, expected);
   });
 }

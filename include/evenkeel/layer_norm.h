@@ -15,45 +15,49 @@
 
 namespace evenkeel {
 
+struct LayerNormOptions {
+  double eps = 1e-5;  // finite and > 0
+};
+
 // Required: x, y. All others may be absent. The M = shape.c * shape.s features of a sample are
 // contiguous; weight and bias follow their order in memory, so the layout does not matter.
 template <class T = float>
 struct LayerNormForward {
   TensorView<const T> x = {};
-  std::span<const Stat<T>> weight = {};  // M; absent: 1
-  std::span<const Stat<T>> bias = {};    // M; absent: 0
+  std::span<const Wide<T>> weight = {};  // M; absent: 1
+  std::span<const Wide<T>> bias = {};    // M; absent: 0
+  std::span<Wide<T>> mean = {};          // N, output: mu, for the backward
+  std::span<Wide<T>> rstd = {};          // N, output: rstd, for the backward
   TensorView<const T> residual = {};     // shape of x; absent: 0
   TensorView<T> sum = {};                // output: x + residual, rounded to T; may be either itself
   TensorView<T> y = {};                  // shape of x; may be x or the residual itself, not sum
-  std::span<Stat<T>> mean = {};          // N, output: mu, for the backward
-  std::span<Stat<T>> rstd = {};          // N, output: rstd, for the backward
 };
 
-// Statistics in double, elements in T, or in float if T has 16 bits. sum is allowed only with a
-// residual. A sample's result is bitwise the same whatever else is in
-// the batch and for every number of threads. Throws Error before any work if a size does not fit
-// or eps is not a finite number above 0. An empty x is legal.
+// Statistics in double, elements in Wide<T>. sum is allowed only with a residual. A sample's result
+// is bitwise the same whatever else is in the batch and for every number of threads. Throws Error
+// before any work if a size does not fit or eps is not a finite number above 0. An empty x is
+// legal.
 template <class T = float>
-void layer_norm_forward(const LayerNormForward<T>& args, double eps = 1e-5);
+void layer_norm_forward(const LayerNormForward<T>& args, const LayerNormOptions& options = {});
 
 // Required: dy, x, mean, rstd. Outputs that are absent are not computed.
 template <class T = float>
 struct LayerNormBackward {
   TensorView<const T> dy = {};
   TensorView<const T> x = {};            // the input of the forward; its sum, if it had a residual
-  std::span<const Stat<T>> weight = {};  // M; absent: 1
-  std::span<const Stat<T>> mean = {};    // N, as the forward gave it
-  std::span<const Stat<T>> rstd = {};    // N, as the forward gave it
+  std::span<const Wide<T>> weight = {};  // M; absent: 1
+  std::span<const Wide<T>> mean = {};    // N, as the forward gave it
+  std::span<const Wide<T>> rstd = {};    // N, as the forward gave it
   TensorView<const T> dsum = {};         // gradient that reaches the sum by other ways; absent: 0
   TensorView<T> dx = {};                 // shape of x; may be dy or dsum itself, not x
-  std::span<Stat<T>> dweight = {};       // M: sum over samples of dy*x^
-  std::span<Stat<T>> dbias = {};         // M: sum over samples of dy
+  std::span<Wide<T>> dweight = {};       // M: sum over samples of dy*x^
+  std::span<Wide<T>> dbias = {};         // M: sum over samples of dy
 };
 
 // With g = dy * weight:  dx = rstd * (g - mean_i g - x^ * mean_i(g*x^)) + dsum; it is the gradient
-// of the residual as well. Sums of a sample in T over
-// blocks, merged in double; dweight and dbias likewise over blocks of samples. The stored mean's
-// rounding enters as in batch_norm_backward.
+// of the residual as well. The sums of a sample are in Wide<T> over blocks and are merged in
+// double; dweight and dbias likewise over blocks of samples. Needs no options: the forward's eps is
+// in rstd.
 template <class T = float>
 void layer_norm_backward(const LayerNormBackward<T>& args);
 

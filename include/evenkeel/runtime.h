@@ -11,14 +11,14 @@ namespace evenkeel {
 std::string_view version();
 
 // Names of the SIMD targets that were compiled in and that this processor can run, best first,
-// e.g. {"AVX3", "AVX2", "SSE4", "SSSE3", "SCALAR"} (Highway's names; AVX3 is AVX-512).
+// e.g. {"AVX3", "AVX2", "SSE4", "SCALAR"} (Highway's names; AVX3 is AVX-512).
 std::vector<std::string> runnable_simd_targets();
 // Names of all targets that were compiled in, best first.
 std::vector<std::string> compiled_simd_targets();
 
 // The target that runs. The best one, unless the environment variable EVENKEEL_SIMD names another
 // when the library is first used. Throws Error if EVENKEEL_SIMD names a target that is not
-// runnable.
+// runnable. The choice is this library's own: other users of Highway in the process keep theirs.
 std::string simd_target();
 // Selects a target by name; an empty name restores the default. Throws Error if the name is not one
 // of runnable_simd_targets(). Not to be called while an operation runs in another thread.

@@ -47,9 +47,10 @@ struct TensorView {
 
 // Activations are float, double, BFloat16 or Float16 (evenkeel/float16.h).
 //
-// The type of parameters and statistics (weight, bias, mean, rstd, running statistics, and their
-// gradients) that go with activations of type T: never narrower than float.
+// The type that is computed with beside activations of type T, and the type of the parameters,
+// statistics and their gradients (weight, bias, mean, rstd, running statistics): double for double,
+// float for all others.
 template <class T>
-using Stat = std::conditional_t<std::is_same_v<std::remove_const_t<T>, double>, double, float>;
+using Wide = std::conditional_t<std::is_same_v<std::remove_const_t<T>, double>, double, float>;
 
 }  // namespace evenkeel

@@ -1,15 +1,12 @@
-// Kernels for one set of coefficients per column of a row-major block.
-//
-//   forward    y  = activation((x - center) * scale + shift + residual)
-//   backward   dx = dy_scale * dy + x_scale * (x - center) + shift
-//
-// Rows are the outer loop, so that memory is read in order; coefficients and sums wait in L1.
+// Kernels for columns. Rows are the outer loop, so that memory is read in order; coefficients and
+// sums wait in L1.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "src/kernels/columns.cc"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 //
-#include "src/kernels/epilogue-inl.h"
-#include "src/kernels/kernels.h"
+#include "src/kernels/activation-inl.h"
+#include "src/kernels/columns.h"
+#include "src/kernels/dispatch.h"
 #include "src/kernels/simd-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -24,14 +21,27 @@ using kernels::kMaxBlockCols;
 
 // Rows accumulated in P before they are added up in double.
 inline constexpr std::int64_t kRowsInP = 64;
-// One row of so many is a pilot: the bound on the loss of accuracy is that of block_moments.
-inline constexpr std::int64_t kRowsPerPilot = 64;
+// Rows that are added to the sums of a column while these are in registers.
+inline constexpr std::int64_t kRowsTogether = 4;
+// One row of so many goes into a pivot: the bound on the loss of accuracy is that of block_moments.
+inline constexpr std::int64_t kRowsPerPivot = 64;
+
+template <class Lanes, class D, class P>
+HWY_INLINE AffineVectors<hn::Vec<D>> vectors_of(Lanes lanes, D d, const AffineColumns<P>& a,
+                                                std::int64_t i) {
+  return {lanes.load(d, a.center + i), lanes.load(d, a.scale + i), lanes.load(d, a.offset + i)};
+}
+template <class Lanes, class D, class P>
+HWY_INLINE GradientVectors<hn::Vec<D>> vectors_of(Lanes lanes, D d, const GradientColumns<P>& g,
+                                                  std::int64_t i) {
+  return {lanes.load(d, g.dy_scale + i), lanes.load(d, g.x_scale + i), lanes.load(d, g.offset + i)};
+}
 
 template <class T>
-void pilot(const T* x, Block block, Stat<T>* mean) {
-  using P = Stat<T>;
+void pivots(const T* x, Block block, Wide<T>* mean) {
+  using P = Wide<T>;
   const hn::ScalableTag<P> d;
-  const std::int64_t rows = (block.rows + kRowsPerPilot - 1) / kRowsPerPilot;
+  const std::int64_t rows = (block.rows + kRowsPerPivot - 1) / kRowsPerPivot;
   const auto share = hn::Set(d, P{1} / static_cast<P>(rows));
   for_each_vector(d, block.cols, [=](auto lanes, std::int64_t i) HWY_ATTR {
     const auto first = lanes.load(d, x + i);
@@ -48,7 +58,7 @@ void pilot(const T* x, Block block, Stat<T>* mean) {
 // its place in memory.
 template <class T, class Add>
 HWY_INLINE void sum_columns(Block block, double* s_out, double* t_out, const Add& add) {
-  using P = Stat<T>;
+  using P = Wide<T>;
   const hn::ScalableTag<P> d;
   HWY_ALIGN P s_sum[kMaxBlockCols];
   HWY_ALIGN P t_sum[kMaxBlockCols];
@@ -58,14 +68,19 @@ HWY_INLINE void sum_columns(Block block, double* s_out, double* t_out, const Add
     std::fill_n(s_sum, block.cols, P{0});
     std::fill_n(t_sum, block.cols, P{0});
     const std::int64_t end = std::min(block.rows, begin + kRowsInP);
-    for (std::int64_t r = begin; r < end; ++r) {
-      for_each_vector(d, block.cols, [&](auto lanes, std::int64_t i) HWY_ATTR {
-        auto s = lanes.load(d, s_sum + i);
-        auto t = lanes.load(d, t_sum + i);
-        add(lanes, r * block.stride + i, i, s, t);
-        lanes.store(s, d, s_sum + i);
-        lanes.store(t, d, t_sum + i);
-      });
+    for (std::int64_t first = begin; first < end; first += kRowsTogether) {
+      const std::int64_t rows = std::min(kRowsTogether, end - first);
+      for_each_vector(d, block.cols,
+                      [=, &s_sum, &t_sum, &add](auto lanes, std::int64_t i) HWY_ATTR {
+                        auto s = lanes.load(d, s_sum + i);
+                        auto t = lanes.load(d, t_sum + i);
+                        std::int64_t at = first * block.stride + i;
+#pragma GCC unroll 1
+                        for (std::int64_t r = 0; r < rows; ++r, at += block.stride)
+                          add(lanes, at, i, s, t);
+                        lanes.store(s, d, s_sum + i);
+                        lanes.store(t, d, t_sum + i);
+                      });
     }
     for (std::int64_t c = 0; c < block.cols; ++c) {
       s_out[c] += static_cast<double>(s_sum[c]);
@@ -75,93 +90,66 @@ HWY_INLINE void sum_columns(Block block, double* s_out, double* t_out, const Add
 }
 
 template <class T>
-void sums(const T* x, Block block, std::int64_t ahead, const Stat<T>* shift, double* sum,
-          double* squares) {
-  const hn::ScalableTag<Stat<T>> d;
+void sums(const T* x, Block block, std::int64_t prefetch_distance, const Wide<T>* pivot,
+          double* sum, double* squares) {
+  const hn::ScalableTag<Wide<T>> d;
   using V = hn::Vec<decltype(d)>;
   sum_columns<T>(block, sum, squares,
                  [=](auto lanes, std::int64_t at, std::int64_t i, V& s, V& t) HWY_ATTR {
-                   prefetch_to_l2(x + at, ahead);
-                   const auto deviation = hn::Sub(lanes.load(d, x + at), lanes.load(d, shift + i));
+                   prefetch_to_l2(x + at, prefetch_distance);
+                   const auto deviation = hn::Sub(lanes.load(d, x + at), lanes.load(d, pivot + i));
                    s = hn::Add(s, deviation);
                    t = hn::MulAdd(deviation, deviation, t);
                  });
 }
 
-// An output, which may be null, of a block: streamed if all its rows start at a line.
+// An output, which may be null, of a block. It goes past the cache if all its rows start at a line.
 template <class T>
-HWY_INLINE Output<T> output(T* data, const Block& block, bool streams) {
-  return {data, streams && data && misaligned(data, kLine<T>) == 0 && block.stride % kLine<T> == 0};
+HWY_INLINE Output<T> output(T* data, const Block& block, bool non_temporal) {
+  return {data,
+          non_temporal && data && misaligned(data, kLine<T>) == 0 && block.stride % kLine<T> == 0};
 }
 
 template <class T>
-void forward(ForwardPass<T> pass, Block block, AffineColumns<Stat<T>> a) {
-  const hn::ScalableTag<Stat<T>> d;
-  const auto y = output(pass.y, block, pass.streams);
-  with_epilogue(pass, [&](auto epilogue) HWY_ATTR {
+void forward(ForwardOperands<T> operands, Block block, AffineColumns<Wide<T>> a) {
+  const hn::ScalableTag<Wide<T>> d;
+  const auto y = output(operands.y, block, operands.non_temporal);
+  with_epilogue(d, operands, [&](auto epilogue) HWY_ATTR {
     for (std::int64_t r = 0; r < block.rows; ++r) {
       for_each_vector(d, block.cols, [=](auto lanes, std::int64_t i) HWY_ATTR {
         const std::int64_t at = r * block.stride + i;
-        prefetch(epilogue, pass, at);
-        const auto deviation = hn::Sub(lanes.load(d, pass.x + at), lanes.load(d, a.center + i));
-        const auto v =
-            hn::MulAdd(deviation, lanes.load(d, a.scale + i), lanes.load(d, a.shift + i));
-        y.put(lanes, epilogue.forward(lanes, d, v, pass.residual, at), d, at);
+        const auto coefficients = vectors_of(lanes, d, a, i);
+        y.put(lanes, normalized(epilogue, lanes, d, operands, at, coefficients), d, at);
       });
     }
   });
 }
 
 template <class T>
-void gradient_sums(BackwardPass<T> pass, Block block, AffineColumns<Stat<T>> a, double* dy_sum,
-                   double* dy_x_sum) {
-  const hn::ScalableTag<Stat<T>> d;
+void gradient_sums(BackwardOperands<T> operands, Block block, AffineColumns<Wide<T>> a,
+                   double* dy_sum, double* dy_x_sum) {
+  const hn::ScalableTag<Wide<T>> d;
   using V = hn::Vec<decltype(d)>;
-  with_epilogue(pass, [&](auto epilogue, auto) HWY_ATTR {
+  with_epilogue(d, operands, [&](auto epilogue) HWY_ATTR {
     sum_columns<T>(block, dy_sum, dy_x_sum,
-                   [=](auto lanes, std::int64_t at, std::int64_t i, V& s, V& t) HWY_ATTR {
-                     prefetch(epilogue, pass, at);
-                     const auto deviation =
-                         hn::Sub(lanes.load(d, pass.x + at), lanes.load(d, a.center + i));
-                     auto dy = lanes.load(d, pass.dy + at);
-                     if constexpr (decltype(epilogue)::masks) {
-                       const auto v = hn::MulAdd(deviation, lanes.load(d, a.scale + i),
-                                                 lanes.load(d, a.shift + i));
-                       dy = epilogue.backward(lanes, d, dy, v, pass.residual, at);
-                     }
-                     s = hn::Add(s, dy);
-                     t = hn::MulAdd(dy, deviation, t);
+                   [=](auto lanes, std::int64_t at, std::int64_t i, V& dy, V& dy_x) HWY_ATTR {
+                     add_gradient(epilogue, lanes, d, operands, at, vectors_of(lanes, d, a, i), dy,
+                                  dy_x);
                    });
   });
 }
 
 template <class T>
-void backward(BackwardPass<T> pass, Block block, AffineColumns<Stat<T>> a,
-              GradientColumns<Stat<T>> g) {
-  const hn::ScalableTag<Stat<T>> d;
-  const auto dx = output(pass.dx, block, pass.streams);
-  const auto dresidual = output(pass.dresidual, block, pass.streams);
-  with_epilogue(pass, [&](auto epilogue, auto statistics) HWY_ATTR {
+void backward(BackwardOperands<T> operands, Block block, AffineColumns<Wide<T>> a,
+              GradientColumns<Wide<T>> g) {
+  const hn::ScalableTag<Wide<T>> d;
+  const auto dx = output(operands.dx, block, operands.non_temporal);
+  const auto dresidual = output(operands.dresidual, block, operands.non_temporal);
+  with_epilogue(d, operands, [&](auto epilogue) HWY_ATTR {
     for (std::int64_t r = 0; r < block.rows; ++r) {
       for_each_vector(d, block.cols, [=](auto lanes, std::int64_t i) HWY_ATTR {
-        const std::int64_t at = r * block.stride + i;
-        prefetch(epilogue, pass, at);
-        const auto deviation = hn::Sub(lanes.load(d, pass.x + at), lanes.load(d, a.center + i));
-        auto dy = lanes.load(d, pass.dy + at);
-        if constexpr (decltype(epilogue)::masks) {
-          const auto v =
-              hn::MulAdd(deviation, lanes.load(d, a.scale + i), lanes.load(d, a.shift + i));
-          dy = epilogue.backward(lanes, d, dy, v, pass.residual, at);
-        }
-        if (dresidual.data) dresidual.put(lanes, dy, d, at);
-        if (!dx.data) return;
-        const auto dy_scale = lanes.load(d, g.dy_scale + i);
-        auto v = hn::Mul(dy, dy_scale);
-        if constexpr (decltype(statistics)::value) {
-          v = hn::MulAdd(deviation, lanes.load(d, g.x_scale + i), lanes.load(d, g.shift + i));
-          v = hn::MulAdd(dy, dy_scale, v);
-        }
-        dx.put(lanes, v, d, at);
+        put_gradient(epilogue, lanes, d, operands, r * block.stride + i, vectors_of(lanes, d, a, i),
+                     vectors_of(lanes, d, g, i), dx, dresidual);
       });
     }
   });
@@ -169,7 +157,7 @@ void backward(BackwardPass<T> pass, Block block, AffineColumns<Stat<T>> a,
 
 template <class T>
 const kernels::Columns<T>* table() {
-  static constexpr kernels::Columns<T> kTable = {pilot<T>, sums<T>, forward<T>, gradient_sums<T>,
+  static constexpr kernels::Columns<T> kTable = {pivots<T>, sums<T>, forward<T>, gradient_sums<T>,
                                                  backward<T>};
   return &kTable;
 }

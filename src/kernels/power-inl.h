@@ -38,34 +38,26 @@ HWY_INLINE V inverse_square_root(D d, V base) {
   return hn::Div(hn::Set(d, 1), hn::Sqrt(base));
 }
 
-struct InversePower3Quarters {
-  template <class D, class V = hn::Vec<D>>
-  HWY_INLINE InverseOf<V> operator()(D d, V base) const {
-    const V root = inverse_square_root(d, base);
-    return {hn::Mul(root, hn::Sqrt(root)), hn::Mul(root, root)};
-  }
-};
-struct InverseSquareRoot {
-  template <class D, class V = hn::Vec<D>>
-  HWY_INLINE InverseOf<V> operator()(D d, V base) const {
-    const V root = inverse_square_root(d, base);
-    return {root, hn::Mul(root, root)};
-  }
-};
-struct Inverse {
-  template <class D, class V = hn::Vec<D>>
-  HWY_INLINE InverseOf<V> operator()(D d, V base) const {
-    const V reciprocal = hn::Div(hn::Set(d, 1), base);
-    return {reciprocal, reciprocal};
-  }
-};
-// exp(-beta * log(base)): a relative error of about |beta * log(base)| units of rounding. The
-// logarithm is for positive finite arguments only; 0, infinity and the rest are put right after.
+// Which exponent it is is tested for each vector: that is cheap beside a root.
 struct InversePower {
   double beta;
 
   template <class D, class V = hn::Vec<D>>
   HWY_INLINE InverseOf<V> operator()(D d, V base) const {
+    if (beta == 0.75 || beta == 0.5) {
+      const V root = inverse_square_root(d, base);
+      return {beta == 0.5 ? root : hn::Mul(root, hn::Sqrt(root)), hn::Mul(root, root)};
+    }
+    const V reciprocal = hn::Div(hn::Set(d, 1), base);
+    return {beta == 1 ? reciprocal : any(d, base), reciprocal};
+  }
+
+ private:
+  // exp(-beta * log(base)): a relative error of about |beta * log(base)| units of rounding. The
+  // logarithm is for positive finite arguments only; 0, infinity and the rest are put right after.
+  // Not inlined: it takes longer than the call, and there are many calls to compile.
+  template <class D, class V = hn::Vec<D>>
+  HWY_NOINLINE V any(D d, V base) const {
     using T = hn::TFromD<D>;
     const auto zero = hn::Zero(d);
     const auto infinity = hn::Set(d, std::numeric_limits<T>::infinity());
@@ -76,24 +68,9 @@ struct InversePower {
     auto power = hn::Exp(d, hn::Mul(minus_beta, hn::Log(d, base)));
     power = hn::IfThenElse(hn::Eq(base, infinity), at_infinity, power);
     power = hn::IfThenElse(hn::Eq(base, zero), at_zero, power);
-    power = hn::IfThenElse(hn::Ge(base, zero), power, nan);
-    return {power, hn::Div(hn::Set(d, 1), base)};
+    return hn::IfThenElse(hn::Ge(base, zero), power, nan);
   }
 };
-
-// Calls run with the cheapest form for beta.
-template <class Run>
-HWY_INLINE void with_power(double beta, const Run& run) {
-  if (beta == 0.75) {
-    run(InversePower3Quarters{});
-  } else if (beta == 0.5) {
-    run(InverseSquareRoot{});
-  } else if (beta == 1) {
-    run(Inverse{});
-  } else {
-    run(InversePower{beta});
-  }
-}
 
 }  // namespace HWY_NAMESPACE
 }  // namespace evenkeel

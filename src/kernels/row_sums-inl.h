@@ -1,4 +1,4 @@
-// What LayerNorm's passes over rows share: how many rows they take at a time, sums of the lanes of
+// What the passes over rows share: how many rows they take at a time, sums of the lanes of
 // many vectors at once, and what is computed in double.
 #if defined(EVENKEEL_SRC_KERNELS_ROW_SUMS_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef EVENKEEL_SRC_KERNELS_ROW_SUMS_INL_H_
@@ -9,17 +9,16 @@
 
 #include <algorithm>
 
-#include "src/kernels/kernels.h"
 #include "src/kernels/simd-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace evenkeel {
 namespace HWY_NAMESPACE {
 
-// What follows the sums of a row, its horizontal sums and the forward's square root and division,
-// takes longer than the streaming of a short row. So the forward takes some short rows at a time,
-// and both passes take as many narrow rows as a vector has lanes: it is done for all of them at
-// once.
+// What follows the sums of a row, which is horizontal sums and the forward's square root and
+// division, takes longer than reading and writing a short row. So the forward takes some short rows
+// at a time, and both directions take as many narrow rows as a vector has lanes: then it is done
+// for all of them at once.
 template <class T>
 inline constexpr std::int64_t kNarrow = 512 / sizeof(T);
 template <class T>
@@ -31,10 +30,10 @@ inline constexpr int kLanes = static_cast<int>(hn::MaxLanes(hn::ScalableTag<P>()
 template <int n>
 using Count = std::integral_constant<int, n>;
 
-// How far ahead of some rows of `count` values in all is prefetched: 2048 values at least, and not
-// at all what is in cache.
-HWY_INLINE std::int64_t distance(bool streams, std::int64_t count) {
-  return streams ? std::max<std::int64_t>(count, 2048) : 0;
+// The prefetch distance for some rows of `count` values in all: 2048 values at least, and 0 for
+// what is in cache.
+HWY_INLINE std::int64_t distance(bool non_temporal, std::int64_t count) {
+  return non_temporal ? std::max<std::int64_t>(count, 2048) : 0;
 }
 
 // Lane r of the result is the sum of the lanes of vectors[r], r < count. Neighbours are added up,

@@ -1,8 +1,9 @@
-// What the kernels share: vectors and parts of vectors in memory, loops over an array, sums.
+// What the kernels share: whole and partial vectors in memory, loops over an array, sums.
 //
-// T is the type in memory, the lanes of D are what is computed with: Stat<T>.
+// T is the type in memory; the lanes of D, a Highway tag, are what is computed with: Wide<T>.
 //
-// Included once per SIMD target (Highway's foreach_target), hence the toggling guard.
+// Every file *-inl.h is included once per SIMD target (Highway's foreach_target), hence the
+// toggling guards.
 #if defined(EVENKEEL_SRC_KERNELS_SIMD_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef EVENKEEL_SRC_KERNELS_SIMD_INL_H_
 #undef EVENKEEL_SRC_KERNELS_SIMD_INL_H_
@@ -26,13 +27,14 @@ namespace HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
-// Values per block of accumulation in Stat<T>. Blocks are merged in double.
+// Values per block of accumulation in Wide<T>. Blocks are merged in double.
 inline constexpr std::int64_t kBlock = 4096;
 
-// What is `ahead` of p, into L2, since what is fetched far enough ahead is much of L1. 0: nothing.
+// Prefetches p[distance] into L2; does nothing if the distance is 0. Not into L1, where what is
+// fetched far enough ahead would evict what is in use.
 template <class T>
-HWY_INLINE void prefetch_to_l2(const T* p, std::int64_t ahead) {
-  if (ahead != 0) __builtin_prefetch(p + ahead, 0, 2);
+HWY_INLINE void prefetch_to_l2(const T* p, std::int64_t distance) {
+  if (distance != 0) __builtin_prefetch(p + distance, 0, 2);
 }
 
 template <class T>
@@ -44,7 +46,7 @@ auto* bits_of(T* p) {
   return reinterpret_cast<Bits*>(p);
 }
 
-// A vector's worth of an array: all lanes.
+// How a vector lies in memory. This one fills all lanes.
 struct Whole {
   template <class D, class T>
   HWY_INLINE hn::Vec<D> load(D d, const T* p) const {
@@ -62,9 +64,9 @@ struct Whole {
       hn::StoreU(v, d, p);
     }
   }
-  // Past the cache. p is aligned to the vector in memory.
+  // Past the cache, by a non-temporal store. p is aligned to the vector in memory.
   template <class D, class T>
-  HWY_INLINE void stream(hn::Vec<D> v, D d, T* p) const {
+  HWY_INLINE void store_past_cache(hn::Vec<D> v, D d, T* p) const {
     if constexpr (is_16_bit<T>) {
       hn::Stream(narrow(d, v, T{}), Bits16<D>(), bits_of(p));
     } else {
@@ -77,17 +79,18 @@ struct Whole {
   }
 };
 
-// A whole vector of a line that is not streamed, since another part of it is stored.
+// All lanes, in a line of the cache of which other values are stored the usual way: so this vector
+// is too.
 struct Edge : Whole {
   template <class D, class T>
-  HWY_INLINE void stream(hn::Vec<D> v, D d, T* p) const {
+  HWY_INLINE void store_past_cache(hn::Vec<D> v, D d, T* p) const {
     store(v, d, p);
   }
 };
 
-// The first n lanes, for the end of an array. Loads give 0 in the others; nothing beyond the array
-// is touched.
-struct Part {
+// The first n lanes, for the end of an array. Loads give 0 in the others, and no memory beyond the
+// array is touched.
+struct Partial {
   std::size_t n;
 
   template <class D, class T>
@@ -121,7 +124,7 @@ struct Part {
 #endif
   }
   template <class D, class T>
-  HWY_INLINE void stream(hn::Vec<D> v, D d, T* p) const {
+  HWY_INLINE void store_past_cache(hn::Vec<D> v, D d, T* p) const {
     store(v, d, p);
   }
   template <class D>
@@ -130,31 +133,31 @@ struct Part {
   }
 };
 
-// An output of a kernel: stored, or streamed past the cache.
+// An output of a kernel, stored through the cache or past it.
 template <class T>
 struct Output {
   T* data;
-  bool streams;
+  bool non_temporal;
 
   template <class Lanes, class D>
   HWY_INLINE void put(Lanes lanes, hn::Vec<D> v, D d, std::int64_t i) const {
-    // Less than 16 bytes cannot be streamed.
-    if (hn::MaxLanes(d) * sizeof(T) >= 16 && streams) {
-      lanes.stream(v, d, data + i);
+    // There is no non-temporal store of less than 16 bytes.
+    if (hn::MaxLanes(d) * sizeof(T) >= 16 && non_temporal) {
+      lanes.store_past_cache(v, d, data + i);
     } else {
       lanes.store(v, d, data + i);
     }
   }
 };
 
-// Values before p is aligned to `values` values.
+// How many values after p the next multiple of `values` values lies in memory.
 template <class T>
 HWY_INLINE std::int64_t misaligned(const T* p, std::int64_t values) {
   const auto from_start =
       static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(p) / sizeof(T));
   return (values - from_start % values) % values;
 }
-// To a vector in memory.
+// The same for whole vectors.
 template <class D, class T>
 HWY_INLINE std::int64_t misaligned(D d, const T* p) {
   return misaligned(p, static_cast<std::int64_t>(hn::Lanes(d)));
@@ -164,42 +167,48 @@ HWY_INLINE std::int64_t misaligned(D d, const T* p) {
 template <class T>
 inline constexpr std::int64_t kLine = 64 / static_cast<std::int64_t>(sizeof(T));
 
-// Calls body(lanes, i) for each vector of [begin, count): lanes is Whole, for the rest Part.
+// Calls body(lanes, i) for each vector of [begin, count). lanes is Whole, and Partial for the rest.
 //
-// Bodies that hold constants of rows or channels capture by value. What they capture by reference a
-// vector store might change, as far as the compiler knows, so that constants are loaded from memory
-// and flags tested for each vector: up to 1.5 times as long in cache.
+// Bodies that hold constants of rows or channels capture them by value. As far as the compiler
+// knows, a vector store might change what is captured by reference, so it would load constants and
+// test flags again for each vector: up to 1.5 times as long in cache.
 template <class D, class Body>
 HWY_INLINE void for_each_vector(D d, std::int64_t begin, std::int64_t count, const Body& body) {
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   std::int64_t i = begin;
   for (; i + lanes <= count; i += lanes) body(Whole{}, i);
-  if (i < count) body(Part{static_cast<std::size_t>(count - i)}, i);
+  if (i < count) body(Partial{static_cast<std::size_t>(count - i)}, i);
 }
 template <class D, class Body>
 HWY_INLINE void for_each_vector(D d, std::int64_t count, const Body& body) {
   for_each_vector(d, 0, count, body);
 }
-// The same, with a Part first if need be, so that all whole vectors of `aligned` are aligned. Where
-// vectors are smaller than lines, those of the lines at the two ends are Edges: a line that is
-// streamed in part and stored in part took 2.5 times as long (bfloat16, 27 x 27 planes).
+// The same, not in order, and so that all whole vectors of `aligned` are aligned: with a Partial at
+// either end. Where vectors are smaller than lines of the cache, those of the lines at the two ends
+// are Edges: a line that is stored partly past the cache took 2.5 times as long (bfloat16, 27 x 27
+// planes). Each kind has one loop over its one or two ranges, since every call of body is compiled
+// for itself.
 template <class D, class T, class Body>
 HWY_INLINE void for_each_vector_aligned(D d, const T* aligned, std::int64_t count,
                                         const Body& body) {
-  std::int64_t i = std::min(misaligned(d, aligned), count);
-  if (i > 0) body(Part{static_cast<std::size_t>(i)}, 0);
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  const std::int64_t first = std::min(misaligned(d, aligned), count);
+  const std::int64_t last = first + (count - first) / lanes * lanes;
+  std::int64_t begin = first, end = last;  // of the Whole vectors
   if constexpr (static_cast<std::int64_t>(hn::MaxLanes(D())) < kLine<T>) {
-    const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-    const auto edges_until = [&](std::int64_t end) HWY_ATTR {
-      for (; i + lanes <= end; i += lanes) body(Edge{}, i);
-    };
-    edges_until(std::min(count, i + misaligned(aligned + i, kLine<T>)));
-    for (const std::int64_t end = i + (count - i) / kLine<T> * kLine<T>; i < end; i += lanes) {
-      body(Whole{}, i);
+    begin = std::min(last, first + misaligned(aligned + first, kLine<T>));
+    end = begin + (last - begin) / kLine<T> * kLine<T>;
+    for (std::int64_t i = first; i < last; i += lanes) {
+      if (i == begin) i = end;
+      if (i < last) body(Edge{}, i);
     }
-    edges_until(count);
   }
-  for_each_vector(d, i, count, body);
+  for (std::int64_t i = begin; i < end; i += lanes) body(Whole{}, i);
+  const std::int64_t sizes[] = {first, count - last};
+#pragma GCC unroll 1
+  for (int e = 0; e < 2; ++e) {
+    if (sizes[e] > 0) body(Partial{static_cast<std::size_t>(sizes[e])}, e == 0 ? 0 : last);
+  }
 }
 
 // Two sums, in four independent pairs of accumulators that hide the latency of addition.
@@ -222,8 +231,9 @@ struct PairOfSums {
       body(Whole{}, i + 2 * lanes, s2, t2);
       body(Whole{}, i + 3 * lanes, s3, t3);
     }
-    for (; i + lanes <= count; i += lanes) body(Whole{}, i, s0, t0);
-    if (i < count) body(Part{static_cast<std::size_t>(count - i)}, i, s1, t1);
+    for (; i < count; i += lanes) {
+      body(Partial{static_cast<std::size_t>(std::min(lanes, count - i))}, i, s0, t0);
+    }
   }
   HWY_INLINE double s(D d) const { return total(d, s0, s1, s2, s3); }
   HWY_INLINE double t(D d) const { return total(d, t0, t1, t2, t3); }

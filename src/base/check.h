@@ -69,6 +69,15 @@ class Check {
                       const char* of) const {
     if (!values.empty()) size(name, values, expected, of);
   }
+  // A residual and the optional output of its sum with x, of a normalization over that sum.
+  template <class T>
+  void sum_of_residual(const TensorView<const T>& residual, const TensorView<T>& sum,
+                       const Shape& expected) const {
+    same_shape_or_absent("residual", residual, expected);
+    same_shape_or_absent("sum", sum, expected);
+    require(sum.absent() || !residual.absent() || expected.size() == 0,
+            "sum is given without a residual, expected both or no sum");
+  }
   void eps(double eps) const {
     if (!(eps > 0) || !std::isfinite(eps)) {
       fail("eps is " + std::to_string(eps) + ", expected a finite number above 0");
@@ -78,5 +87,11 @@ class Check {
  private:
   const char* op_;
 };
+
+// The values of an optional parameter or output; an empty span is absent wherever it points.
+template <class P>
+P* data_or_null(std::span<P> values) {
+  return values.empty() ? nullptr : values.data();
+}
 
 }  // namespace evenkeel

@@ -1,0 +1,94 @@
+// What the passes over channels and their kernels hand to each other: coefficients, sums and
+// tensors.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "evenkeel/activation.h"
+#include "evenkeel/moments.h"
+#include "evenkeel/tensor.h"
+
+namespace evenkeel {
+
+// The moments of n values from their sums about a pivot, sum d and sum d^2 with d = x - pivot.
+inline Moments moments_of_sums(double n, double pivot, double sum, double squares) {
+  const double offset = sum / n;
+  // Rounding may leave a tiny negative M2. NaN must stay NaN, and std::max(m2, 0) keeps it.
+  return {n, pivot + offset, std::max(squares - sum * offset, 0.0)};
+}
+
+// y = (x - center) * scale + offset. With center a rounded mean, x - center is exact wherever x is
+// near the mean. The usual folded form x * scale + (bias - mean * scale) is off by about
+// ulp(mean * scale): 0.06 at mean 1e6 and standard deviation 1 in float.
+template <class P>
+struct Affine {
+  P center, scale, offset;
+};
+
+// sum dy and sum dy * (x - center).
+struct GradientSums {
+  double dy = 0, dy_x = 0;
+
+  void merge(const GradientSums& other) {
+    dy += other.dy;
+    dy_x += other.dy_x;
+  }
+};
+
+// dx = dy_scale * dy + x_scale * (x - center) + offset, with the center of the forward.
+template <class P>
+struct GradientAffine {
+  P dy_scale, x_scale, offset;
+};
+
+// The tensors of a forward pass: y = activation(affine(x) + residual), elementwise. residual may be
+// null.
+template <class T>
+struct ForwardOperands {
+  const T* x;
+  const T* residual;
+  T* y;
+  Activation activation;
+  bool non_temporal;                   // y goes past the cache
+  std::int64_t prefetch_distance = 0;  // in values; 0: the inputs are not prefetched
+
+  // The same operands `offset` values on. Only what exceeds the cache is prefetched: reading from
+  // L3, a pass took 1.1 to 1.3 times as long with prefetching.
+  ForwardOperands at(std::int64_t offset, std::int64_t distance = 0) const {
+    ForwardOperands moved = *this;
+    moved.prefetch_distance = non_temporal ? distance : 0;
+    moved.x += offset;
+    moved.y += offset;
+    if (residual) moved.residual += offset;
+    return moved;
+  }
+};
+
+// The tensors of a backward pass. dy is first multiplied by the activation's derivative at
+// affine(x) + residual. residual, dx and dresidual may be null.
+template <class T>
+struct BackwardOperands {
+  const T* dy;
+  const T* x;
+  const T* residual;
+  T* dx;
+  T* dresidual;
+  Activation activation;
+  bool through_statistics;  // else dx = dy_scale * dy, whatever x is
+  bool non_temporal;
+  std::int64_t prefetch_distance = 0;
+
+  BackwardOperands at(std::int64_t offset, std::int64_t distance = 0) const {
+    BackwardOperands moved = *this;
+    moved.prefetch_distance = non_temporal ? distance : 0;
+    moved.dy += offset;
+    moved.x += offset;
+    if (residual) moved.residual += offset;
+    if (dx) moved.dx += offset;
+    if (dresidual) moved.dresidual += offset;
+    return moved;
+  }
+};
+
+}  // namespace evenkeel

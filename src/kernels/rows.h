@@ -1,0 +1,62 @@
+// Kernels for contiguous rows of `cols` values that are each normalized by themselves.
+#pragma once
+
+#include <cstdint>
+
+#include "evenkeel/tensor.h"
+
+namespace evenkeel::kernels {
+
+// At most so many values are in the rows that the forward takes at a time, if more than one.
+inline constexpr std::int64_t kRowsRoom = 4096;
+
+// y = (s - mean) * rstd * weight + bias, where s is x, or the sum of x and the residual. Pointers
+// may be null where it says so.
+template <class T>
+struct RowsForward {
+  using P = Wide<T>;
+  const T* x;
+  const P *weight, *bias;
+  P *mean, *rstd;     // outputs; may be null
+  const T* residual;  // may be null
+  T* sum;             // of x and residual; needed if there is a residual
+  T* y;
+  double eps;
+  bool centered;           // else the mean is taken to be 0: the variance is the mean square
+  bool keeps_sum = false;  // else `sum` is only room, for a row and for kRowsRoom values at least
+  bool non_temporal = false;
+};
+
+// dx = rstd * (g - mean(g) - x^ * mean(g * x^)) + dsum with g = dy * weight.
+template <class T>
+struct RowsBackward {
+  using P = Wide<T>;
+  const T *dy, *x;
+  const P* weight;
+  const P* mean;  // null: not centered, so that x^ = x * rstd, and dx is without mean(g)
+  const P* rstd;
+  const T* dsum;                           // may be null
+  T* dx;                                   // may be null
+  P *dweight = nullptr, *dbias = nullptr;  // increased, not set; may be null
+  bool non_temporal = false;
+};
+
+template <class T>
+struct RowsForwardTable {
+  void (*forward)(RowsForward<T> args, std::int64_t rows, std::int64_t cols);
+};
+template <class T>
+struct RowsBackwardTable {
+  void (*backward)(RowsBackward<T> args, std::int64_t rows, std::int64_t cols);
+  // total = the sum, in double, of `count` arrays `stride` apart. size is at most kMaxAddUp.
+  void (*add_up)(const Wide<T>* parts, std::int64_t count, std::int64_t stride, std::int64_t size,
+                 Wide<T>* total);
+};
+inline constexpr std::int64_t kMaxAddUp = 512;
+
+template <class T>
+const RowsForwardTable<T>& rows_forward();
+template <class T>
+const RowsBackwardTable<T>& rows_backward();
+
+}  // namespace evenkeel::kernels

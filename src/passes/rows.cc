@@ -1,0 +1,155 @@
+#include "src/passes/rows.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "src/base/cache.h"
+#include "src/base/parallel.h"
+#include "src/base/scratch.h"
+#include "src/base/types.h"
+
+namespace evenkeel {
+namespace {
+
+// Values of a task: about 64 KB of floats.
+constexpr std::int64_t kTaskElements = 16384;
+
+std::int64_t forward_task_rows(std::int64_t features) {
+  return std::max<std::int64_t>(1, kTaskElements / features);
+}
+// For the backward also a 32nd of the rows, since each task has a dweight and a dbias that must be
+// cleared and added up: with 16 rows a task that took a tenth of the time. At most 256, which
+// bounds the length of a sum in P.
+std::int64_t backward_task_rows(std::int64_t rows, std::int64_t features) {
+  return std::clamp<std::int64_t>(std::max(kTaskElements / features, rows / 32), 16, 256);
+}
+
+// The place `offset` elements on in an array that may be absent.
+template <class P>
+P* at_or_null(P* data, std::int64_t offset) {
+  return data ? data + offset : nullptr;
+}
+
+// What stands for an absent weight, so that the kernels have no variant for it: `size` ones.
+template <class P>
+const P* ones(std::int64_t size) {
+  thread_local std::vector<P> values;
+  if (std::ssize(values) < size) values.assign(static_cast<std::size_t>(size), P{1});
+  return values.data();
+}
+// And for an absent bias. It is -0, which leaves every value as it is when it is added, -0 too.
+template <class P>
+const P* negative_zeros(std::int64_t size) {
+  thread_local std::vector<P> values;
+  if (std::ssize(values) < size) values.assign(static_cast<std::size_t>(size), -P{0});
+  return values.data();
+}
+
+// What each task adds to dweight or dbias: `features` values a task.
+template <class T, Scratch purpose>
+class TaskGradients {
+ public:
+  using P = Wide<T>;
+  // Nothing is kept of a gradient that is not wanted.
+  TaskGradients(std::span<P> gradient, std::int64_t tasks)
+      : gradient_(gradient),
+        tasks_(tasks),
+        rows_(gradient.empty() ? nullptr : scratch<P, purpose>(tasks * features())) {}
+
+  // A task's row, set to 0.
+  P* start(std::int64_t task) const {
+    if (!rows_) return nullptr;
+    P* row = rows_ + task * features();
+    std::fill_n(row, features(), P{0});
+    return row;
+  }
+
+  // Sets the gradient to the sum of the rows, in the order of the tasks.
+  void add_up() const {
+    // A block of columns at a time: its sums stay in L1 while the rows pass by.
+    constexpr std::int64_t kBlock = kernels::kMaxAddUp;
+    const std::int64_t blocks = ceil_div(features(), kBlock);
+    const auto& kernel = kernels::rows_backward<T>();
+    parallel_for(blocks, threads_for(blocks, tasks_ * features()), [&](std::int64_t block) {
+      const std::int64_t begin = block * kBlock;
+      kernel.add_up(rows_ + begin, tasks_, features(), std::min(kBlock, features() - begin),
+                    gradient_.data() + begin);
+    });
+  }
+
+ private:
+  std::int64_t features() const { return std::ssize(gradient_); }
+
+  std::span<P> gradient_;
+  std::int64_t tasks_;
+  P* rows_;
+};
+
+}  // namespace
+
+template <class T>
+void forward_rows(const kernels::RowsForward<T>& args, std::int64_t rows, std::int64_t features) {
+  using P = Wide<T>;
+  const auto& kernel = kernels::rows_forward<T>();
+  const std::int64_t task_rows = forward_task_rows(features), tasks = ceil_div(rows, task_rows);
+  const std::int64_t tensors = 2 + (args.residual ? 1 : 0) + (args.sum ? 1 : 0);
+  kernels::RowsForward<T> all = args;
+  if (!all.weight) all.weight = ones<P>(features);
+  if (!all.bias) all.bias = negative_zeros<P>(features);
+  all.keeps_sum = args.sum != nullptr;
+  all.non_temporal =
+      exceeds_cache(tensors * rows * features * static_cast<std::int64_t>(sizeof(T)));
+  parallel_for(tasks, threads_for(tasks, rows * features), [&](std::int64_t task) {
+    const std::int64_t row = task * task_rows, at = row * features;
+    kernels::RowsForward<T> of_task = all;
+    of_task.x += at;
+    of_task.y += at;
+    of_task.residual = at_or_null(all.residual, at);
+    of_task.sum = at_or_null(all.sum, at);
+    if (all.residual && !all.sum) {
+      of_task.sum = scratch<T, Scratch::row_sum>(std::max(features, kernels::kRowsRoom));
+    }
+    of_task.mean = at_or_null(all.mean, row);
+    of_task.rstd = at_or_null(all.rstd, row);
+    kernel.forward(of_task, std::min(task_rows, rows - row), features);
+  });
+}
+
+template <class T>
+void backward_rows(const kernels::RowsBackward<T>& args, std::int64_t rows, std::int64_t features,
+                   std::span<Wide<T>> dweight, std::span<Wide<T>> dbias) {
+  if (dweight.empty() && dbias.empty() && !args.dx) return;
+  const auto& kernel = kernels::rows_backward<T>();
+  const std::int64_t task_rows = backward_task_rows(rows, features);
+  const std::int64_t tasks = ceil_div(rows, task_rows);
+  const TaskGradients<T, Scratch::dweight> dweights(dweight, tasks);
+  const TaskGradients<T, Scratch::dbias> dbiases(dbias, tasks);
+  kernels::RowsBackward<T> all = args;
+  if (!all.weight) all.weight = ones<Wide<T>>(features);
+  all.non_temporal =
+      exceeds_cache((args.dsum ? 4 : 3) * rows * features * static_cast<std::int64_t>(sizeof(T)));
+  parallel_for(tasks, threads_for(tasks, rows * features), [&](std::int64_t task) {
+    const std::int64_t row = task * task_rows, at = row * features;
+    kernels::RowsBackward<T> of_task = all;
+    of_task.dy += at;
+    of_task.x += at;
+    of_task.mean = at_or_null(all.mean, row);
+    of_task.rstd += row;
+    of_task.dsum = at_or_null(all.dsum, at);
+    of_task.dx = at_or_null(all.dx, at);
+    of_task.dweight = dweights.start(task);
+    of_task.dbias = dbiases.start(task);
+    kernel.backward(of_task, std::min(task_rows, rows - row), features);
+  });
+  dweights.add_up();
+  dbiases.add_up();
+}
+
+#define EVENKEEL_INSTANTIATE(T)                                                            \
+  template void forward_rows(const kernels::RowsForward<T>&, std::int64_t, std::int64_t);  \
+  template void backward_rows(const kernels::RowsBackward<T>&, std::int64_t, std::int64_t, \
+                              std::span<Wide<T>>, std::span<Wide<T>>);
+EVENKEEL_FOR_EACH_TYPE(EVENKEEL_INSTANTIATE)
+#undef EVENKEEL_INSTANTIATE
+
+}  // namespace evenkeel

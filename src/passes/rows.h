@@ -1,0 +1,23 @@
+// Passes over rows: contiguous groups of `features` values, each normalized by itself, with
+// parameters per feature. LayerNorm's and RMSNorm's.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "src/kernels/rows.h"
+
+namespace evenkeel {
+
+// Weight and bias may be null in these arguments: then they are 1 and 0. `sum` may be null beside a
+// residual: then it is not kept. non_temporal and keeps_sum need not be set.
+template <class T>
+void forward_rows(const kernels::RowsForward<T>& args, std::int64_t rows, std::int64_t features);
+
+// dweight and dbias: the parameters' gradients, set if not empty; those of the arguments need not
+// be set, nor non_temporal. weight may be null.
+template <class T>
+void backward_rows(const kernels::RowsBackward<T>& args, std::int64_t rows, std::int64_t features,
+                   std::span<Wide<T>> dweight, std::span<Wide<T>> dbias);
+
+}  // namespace evenkeel
