@@ -45,6 +45,25 @@ Groups sample_groups(const Shape& shape) {
   return groups;
 }
 
+// Each sample has groups of its own, sample by sample, of neighboring channels.
+Groups blocks_of_channels(const Shape& shape, std::int64_t per_sample) {
+  Groups groups{
+      std::vector<std::vector<std::size_t>>(static_cast<std::size_t>(shape.n * per_sample)),
+      std::vector<std::size_t>(static_cast<std::size_t>(shape.size())),
+      static_cast<std::size_t>(shape.c)};
+  for (std::int64_t n = 0; n < shape.n; ++n) {
+    for (std::int64_t c = 0; c < shape.c; ++c) {
+      const std::int64_t group = n * per_sample + c / (shape.c / per_sample);
+      for (std::int64_t s = 0; s < shape.s; ++s) {
+        const std::size_t i = index_of(shape, n, c, s);
+        groups.elements[static_cast<std::size_t>(group)].push_back(i);
+        groups.parameter[i] = static_cast<std::size_t>(c);
+      }
+    }
+  }
+  return groups;
+}
+
 Normalized normalize(const Groups& groups, const Values& x, const Values& weight,
                      const Values& bias, double eps) {
   Normalized result;
@@ -96,6 +115,48 @@ Gradients normalize_backward(const Groups& groups, const Values& dy, const Value
   return result;
 }
 
+double mean_square(const std::vector<std::size_t>& group, const Values& x) {
+  long double sum = 0;
+  for (const std::size_t i : group) sum += static_cast<long double>(x[i]) * x[i];
+  return static_cast<double>(sum / static_cast<long double>(group.size()));
+}
+
+double relu6(double v) { return v <= 0 ? 0 : v >= 6 ? 6 : v; }
+double sigmoid(double v) { return 1 / (1 + std::exp(-v)); }
+
+double activated(double v, const Activation& activation) {
+  switch (activation.kind) {
+    case Activation::Kind::clamp:
+      return v <= activation.low ? activation.low : v >= activation.high ? activation.high : v;
+    case Activation::Kind::leaky_relu:
+      return v > 0 ? v : activation.slope * v;
+    case Activation::Kind::silu:
+      return v * sigmoid(v);
+    case Activation::Kind::hardswish:
+      return v * relu6(v + 3) / 6;
+  }
+  return v;
+}
+
+double derivative(double v, const Activation& activation) {
+  switch (activation.kind) {
+    // An infinite bound is none: infinity itself passes.
+    case Activation::Kind::clamp:
+      return (v <= activation.low && std::isfinite(activation.low)) ||
+                     (v >= activation.high && std::isfinite(activation.high))
+                 ? 0
+                 : 1;
+    case Activation::Kind::leaky_relu:
+      return v > 0 ? 1 : activation.slope;
+    case Activation::Kind::silu:
+      return sigmoid(v) + v * sigmoid(v) * (1 - sigmoid(v));
+    // The product rule, with a derivative of relu6 that is 0 at both of its bounds.
+    case Activation::Kind::hardswish:
+      return relu6(v + 3) / 6 + (v <= -3 || v >= 3 ? 0 : v / 6);
+  }
+  return 1;
+}
+
 // Calls f(c, j) for every channel j in the window of channel c.
 template <class F>
 void for_each_in_window(const Shape& shape, const LocalResponseNormOptions& options, const F& f) {
@@ -141,13 +202,13 @@ Values add(Values a, const Values& b) {
   return a;
 }
 
-Values relu(Values y) {
-  for (double& v : y) v = v <= 0 ? 0 : v;
-  return y;
+Values activate(Values before, const Activation& activation) {
+  for (double& v : before) v = activated(v, activation);
+  return before;
 }
 
-Values relu_backward(Values dy, const Values& y) {
-  for (std::size_t i = 0; i < dy.size(); ++i) dy[i] = y[i] <= 0 ? 0 : dy[i];
+Values activate_backward(Values dy, const Values& before, const Activation& activation) {
+  for (std::size_t i = 0; i < dy.size(); ++i) dy[i] *= derivative(before[i], activation);
   return dy;
 }
 
@@ -197,6 +258,52 @@ Normalized layer_norm(const Shape& shape, const Values& x, const Values& weight,
 Gradients layer_norm_backward(const Shape& shape, const Values& dy, const Values& x,
                               const Values& weight, double eps) {
   return normalize_backward(sample_groups(shape), dy, x, weight, eps);
+}
+
+Normalized group_norm(const Shape& shape, std::int64_t groups, const Values& x,
+                      const Values& weight, const Values& bias, double eps) {
+  return normalize(blocks_of_channels(shape, groups), x, weight, bias, eps);
+}
+
+Gradients group_norm_backward(const Shape& shape, std::int64_t groups, const Values& dy,
+                              const Values& x, const Values& weight, double eps) {
+  return normalize_backward(blocks_of_channels(shape, groups), dy, x, weight, eps);
+}
+
+Normalized rms_norm(const Shape& shape, const Values& x, const Values& weight, double eps) {
+  const Groups groups = sample_groups(shape);
+  Normalized result;
+  result.y.resize(x.size());
+  for (const auto& group : groups.elements) {
+    const double square = mean_square(group, x), rstd = 1 / std::sqrt(square + eps);
+    for (const std::size_t i : group) {
+      result.y[i] = x[i] * rstd * at_or(weight, groups.parameter[i], 1);
+    }
+    result.variance.push_back(square);
+    result.rstd.push_back(rstd);
+  }
+  return result;
+}
+
+// Through the mean square alone: d rstd / d square = -rstd^3 / 2, and d square / d x_i = 2 x_i / M.
+Gradients rms_norm_backward(const Shape& shape, const Values& dy, const Values& x,
+                            const Values& weight, double eps) {
+  const Groups groups = sample_groups(shape);
+  Gradients result{Values(x.size()), Values(groups.parameters), {}};
+  for (const auto& group : groups.elements) {
+    const double rstd = 1 / std::sqrt(mean_square(group, x) + eps);
+    const auto count = static_cast<double>(group.size());
+    double d_square = 0;
+    for (const std::size_t i : group) {
+      d_square += dy[i] * at_or(weight, groups.parameter[i], 1) * x[i] * -0.5 * rstd * rstd * rstd;
+    }
+    for (const std::size_t i : group) {
+      const std::size_t p = groups.parameter[i];
+      result.dx[i] = dy[i] * at_or(weight, p, 1) * rstd + d_square * 2 * x[i] / count;
+      result.dweight[p] += dy[i] * x[i] * rstd;
+    }
+  }
+  return result;
 }
 
 Values local_response_norm(const Shape& shape, const Values& x,

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "evenkeel/activation.h"
 #include "evenkeel/local_response_norm.h"
 #include "evenkeel/tensor.h"
 
@@ -23,11 +24,13 @@ struct Statistics {
 };
 Statistics statistics_of(const Values& group);
 
-// The result of a normalization with one group of values per channel or per sample.
+// The result of a normalization, with one group of values per channel, per sample, or per sample
+// and block of channels.
 struct Normalized {
   Values y;
   Values mean, variance, rstd;  // one per group
 };
+// dbias is empty where there is no bias.
 struct Gradients {
   Values dx, dweight, dbias;
 };
@@ -36,10 +39,12 @@ struct Gradients {
 // own. A residual is added to y in BatchNorm and to x in LayerNorm; the gradient of a sum is added
 // to dx.
 Values add(Values a, const Values& b);
-// Positive values as they are, others 0, but NaN as it is.
-Values relu(Values y);
-// dy, but 0 where relu's result y is not positive; a NaN passes the gradient on.
-Values relu_backward(Values dy, const Values& y);
+// The activation of each value; NaN stays NaN.
+Values activate(Values before, const Activation& activation);
+// dy times the derivative at the value before the activation. At a kink it is the derivative that
+// evenkeel/activation.h names: 0 at the bounds of a clamp, that of hardswish included, and the
+// slope of a leaky ReLU. NaN lets a clamp's gradient pass.
+Values activate_backward(Values dy, const Values& before, const Activation& activation);
 
 // Empty weight or bias: 1 or 0.
 Normalized batch_norm(const Shape& shape, const Values& x, const Values& weight, const Values& bias,
@@ -59,6 +64,19 @@ Normalized layer_norm(const Shape& shape, const Values& x, const Values& weight,
                       double eps);
 Gradients layer_norm_backward(const Shape& shape, const Values& dy, const Values& x,
                               const Values& weight, double eps);
+
+// The groups are sample by sample, n * groups + g. With as many groups as channels it is
+// InstanceNorm.
+Normalized group_norm(const Shape& shape, std::int64_t groups, const Values& x,
+                      const Values& weight, const Values& bias, double eps);
+Gradients group_norm_backward(const Shape& shape, std::int64_t groups, const Values& dy,
+                              const Values& x, const Values& weight, double eps);
+
+// There is no mean, and the mean square takes the place of the variance. For weights that are
+// stored as their difference from 1, add 1 to them first.
+Normalized rms_norm(const Shape& shape, const Values& x, const Values& weight, double eps);
+Gradients rms_norm_backward(const Shape& shape, const Values& dy, const Values& x,
+                            const Values& weight, double eps);
 
 Values local_response_norm(const Shape& shape, const Values& x,
                            const LocalResponseNormOptions& options);

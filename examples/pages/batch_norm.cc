@@ -26,10 +26,10 @@ struct BatchNormLayer {
     evenkeel::batch_norm_forward<float>({.x = x,
                                          .weight = weight,
                                          .bias = bias,
-                                         .y = y,
                                          .mean = mean,
                                          .rstd = rstd,
-                                         .running = {.mean = running_mean, .var = running_var}},
+                                         .running = {.mean = running_mean, .var = running_var},
+                                         .y = y},
                                         {.update = evenkeel::RunningUpdate::moving_average(0.1)});
   }
 

@@ -16,9 +16,9 @@ void layer_norm(const std::vector<float>& x, const std::vector<float>& weight,
   evenkeel::layer_norm_forward<float>({.x = {x.data(), shape},
                                        .weight = weight,
                                        .bias = bias,
-                                       .y = {y.data(), shape},
                                        .mean = mean,
-                                       .rstd = rstd});
+                                       .rstd = rstd,
+                                       .y = {y.data(), shape}});
   evenkeel::layer_norm_backward<float>({.dy = {dy.data(), shape},
                                         .x = {x.data(), shape},
                                         .weight = weight,

@@ -34,7 +34,7 @@ TEST(Accuracy, BatchNorm) {
         const auto dy = random_values<float>(shape.size(), 0, 1, 2);
         std::vector<float> y(x.size()), dx(x.size()), saved_mean(9), rstd(9), dweight(9), dbias(9);
         batch_norm_forward<float>(
-            {.x = view(x, shape), .y = view(y, shape), .mean = saved_mean, .rstd = rstd});
+            {.x = view(x, shape), .mean = saved_mean, .rstd = rstd, .y = view(y, shape)});
         EXPECT_LT(rms_error(y, reference::batch_norm(shape, to_double(x), {}, {}, 1e-5).y),
                   kForward);
         if (mean > 0) continue;  // the stored mean is rounded to float
@@ -65,7 +65,7 @@ TEST(Accuracy, LayerNorm) {
       std::vector<float> y(x.size()), dx(x.size()), saved_mean(500), rstd(500), dweight(200),
           dbias(200);
       layer_norm_forward<float>(
-          {.x = view(x, shape), .y = view(y, shape), .mean = saved_mean, .rstd = rstd});
+          {.x = view(x, shape), .mean = saved_mean, .rstd = rstd, .y = view(y, shape)});
       EXPECT_LT(rms_error(y, reference::layer_norm(shape, to_double(x), {}, {}, 1e-5).y), kForward);
       if (mean > 0) continue;
       layer_norm_backward<float>({.dy = view(dy, shape),
@@ -80,6 +80,65 @@ TEST(Accuracy, LayerNorm) {
       EXPECT_LT(rms_error(dx, expected.dx), kBackward);
       EXPECT_LT(rms_error(dweight, expected.dweight), kSums);
       EXPECT_LT(rms_error(dbias, expected.dbias), kSums);
+    }
+  });
+}
+
+// dweight and dbias sum over samples and positions, as BatchNorm's do.
+TEST(Accuracy, GroupNorm) {
+  for_each_target([] {
+    for (const Layout layout : {Layout::channels_first, Layout::channels_last}) {
+      for (const double mean : {0.0, 1e4, 1e6}) {
+        const Shape shape{10, 12, 300, layout};
+        SCOPED_TRACE(name_of(shape) + " mean " + std::to_string(mean));
+        const auto x = random_values<float>(shape.size(), mean, 1);
+        const auto dy = random_values<float>(shape.size(), 0, 1, 2);
+        const GroupNormOptions options{.groups = 4};
+        std::vector<float> y(x.size()), dx(x.size()), saved_mean(40), rstd(40), dweight(12),
+            dbias(12);
+        group_norm_forward<float>(
+            {.x = view(x, shape), .mean = saved_mean, .rstd = rstd, .y = view(y, shape)}, options);
+        EXPECT_LT(rms_error(y, reference::group_norm(shape, 4, to_double(x), {}, {}, 1e-5).y),
+                  kForward);
+        if (mean > 0) continue;  // the stored mean is rounded to float
+        group_norm_backward<float>({.dy = view(dy, shape),
+                                    .x = view(x, shape),
+                                    .mean = saved_mean,
+                                    .rstd = rstd,
+                                    .dx = view(dx, shape),
+                                    .dweight = dweight,
+                                    .dbias = dbias},
+                                   options);
+        const auto expected =
+            reference::group_norm_backward(shape, 4, to_double(dy), to_double(x), {}, 1e-5);
+        EXPECT_LT(rms_error(dx, expected.dx), kBackward);
+        EXPECT_LT(rms_error(dweight, expected.dweight), kSums);
+        EXPECT_LT(rms_error(dbias, expected.dbias), kSums);
+      }
+    }
+  });
+}
+
+TEST(Accuracy, RmsNorm) {
+  for_each_target([] {
+    for (const double mean : {0.0, 1e4}) {
+      const Shape shape{500, 200};
+      SCOPED_TRACE(mean);
+      const auto x = random_values<float>(shape.size(), mean, 1);
+      const auto dy = random_values<float>(shape.size(), 0, 1, 2);
+      std::vector<float> y(x.size()), dx(x.size()), rstd(500), dweight(200);
+      rms_norm_forward<float>({.x = view(x, shape), .rstd = rstd, .y = view(y, shape)});
+      EXPECT_LT(rms_error(y, reference::rms_norm(shape, to_double(x), {}, 1e-5).y), kForward);
+      if (mean > 0) continue;  // dx is then a small difference of g and x^ * mean(g*x^)
+      rms_norm_backward<float>({.dy = view(dy, shape),
+                                .x = view(x, shape),
+                                .rstd = rstd,
+                                .dx = view(dx, shape),
+                                .dweight = dweight});
+      const auto expected =
+          reference::rms_norm_backward(shape, to_double(dy), to_double(x), {}, 1e-5);
+      EXPECT_LT(rms_error(dx, expected.dx), kBackward);
+      EXPECT_LT(rms_error(dweight, expected.dweight), kSums);
     }
   });
 }

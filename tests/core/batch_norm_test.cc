@@ -1,7 +1,7 @@
 // BatchNorm's forward and inference against the reference, with and without what follows them.
 #include "evenkeel/batch_norm.h"
 
-#include "tests/core/batch_norm_case.h"
+#include "tests/core/batch_norm_checks.h"
 
 namespace evenkeel::testing {
 namespace {
@@ -10,41 +10,12 @@ template <class T>
 class BatchNorm : public ::testing::Test {};
 TYPED_TEST_SUITE(BatchNorm, AllTypes, TypeName);
 
-template <class T>
-void expect_forward(const BatchNormCase<T>& c) {
-  std::vector<T> y(c.x.size());
-  std::vector<Stat<T>> mean(static_cast<std::size_t>(c.shape.c)), rstd(mean.size());
-  BatchNormForward<T> args = c.forward(y);
-  args.mean = mean;
-  args.rstd = rstd;
-  batch_norm_forward<T>(args, c.options());
-  expect_close(
-      y, c.y, [&](std::size_t i) { return c.y_bound(i); }, "y");
-  expect_close(
-      mean, c.normalized.mean, [&](std::size_t i) { return c.mean_bound(i); }, "mean");
-  expect_close(
-      rstd, c.normalized.rstd, [&](std::size_t i) { return c.rstd_bound(i); }, "rstd");
-
-  auto in_place = c.x;
-  args = c.forward(in_place);
-  args.x = args.y;
-  batch_norm_forward<T>(args, c.options());
-  expect_same(in_place, y, "y in place of x");
-  if (!c.residual.empty()) {
-    auto over_residual = c.residual;
-    args = c.forward(over_residual);
-    args.residual = args.y;
-    batch_norm_forward<T>(args, c.options());
-    expect_same(over_residual, y, "y in place of the residual");
-  }
-}
-
 TYPED_TEST(BatchNorm, ForwardMatchesTheReference) {
   for_each_batch([](const Shape& shape) {
     for (const int options : {0, 1, 2, 3}) {
       const BatchNormCase<TypeParam> c(shape,
                                        {.weight = (options & 1) != 0, .bias = (options & 2) != 0});
-      for_each_target([&] { expect_forward(c); });
+      for_each_target([&] { expect_batch_norm_forward(c); });
     }
   });
 }
@@ -54,7 +25,7 @@ TYPED_TEST(BatchNorm, ForwardWithWhatFollowsMatchesTheReference) {
     for (const auto& [residual, activation] :
          {std::pair{true, Activation::none}, {false, Activation::relu}, {true, Activation::relu}}) {
       const BatchNormCase<TypeParam> c(shape, {.residual = residual, .activation = activation});
-      for_each_target([&] { expect_forward(c); });
+      for_each_target([&] { expect_batch_norm_forward(c); });
     }
   });
 }
@@ -69,7 +40,7 @@ TYPED_TEST(BatchNorm, ForwardKeepsItsAccuracyAtLargeMeans) {
         for (const Shape& shape : {Shape{8, 5, 131, layout}, Shape{50, 7, 4, layout}}) {
           SCOPED_TRACE(name_of(shape) + " mean " + std::to_string(mean));
           const BatchNormCase<T> c(shape, {.mean = mean, .std = std});
-          for_each_target([&] { expect_forward(c); });
+          for_each_target([&] { expect_batch_norm_forward(c); });
         }
       }
     }
@@ -79,7 +50,7 @@ TYPED_TEST(BatchNorm, ForwardKeepsItsAccuracyAtLargeMeans) {
 // Standard deviation 1e-4 under eps 1e-5: eps rules, nothing blows up.
 TYPED_TEST(BatchNorm, TinyVariance) {
   const BatchNormCase<TypeParam> c({64, 2, 9}, {.mean = 0, .std = 1e-4});
-  for_each_target([&] { expect_forward(c); });
+  for_each_target([&] { expect_batch_norm_forward(c); });
 }
 
 TYPED_TEST(BatchNorm, InferenceMatchesTheReference) {
@@ -88,29 +59,29 @@ TYPED_TEST(BatchNorm, InferenceMatchesTheReference) {
     SCOPED_TRACE(name_of(shape));
     const auto x = random_values<T>(shape.size(), 1, 2),
                r = random_values<T>(shape.size(), 0, 1, 4);
-    const auto mean = random_values<Stat<T>>(shape.c, 1, 1, 5);
-    const auto var = random_values<Stat<T>>(shape.c, 2, 0.1, 6);
-    const auto weight = random_values<Stat<T>>(shape.c, 1, 0.5, 7);
-    const auto bias = random_values<Stat<T>>(shape.c, 0, 0.5, 8);
+    const auto mean = random_values<Wide<T>>(shape.c, 1, 1, 5);
+    const auto var = random_values<Wide<T>>(shape.c, 2, 0.1, 6);
+    const auto weight = random_values<Wide<T>>(shape.c, 1, 0.5, 7);
+    const auto bias = random_values<Wide<T>>(shape.c, 0, 0.5, 8);
     const Values plain =
         reference::batch_norm_inference(shape, to_double(x), to_double(weight), to_double(bias),
                                         to_double(mean), to_double(var), 1e-3);
     for (const bool residual : {false, true}) {
       for (const Activation activation : {Activation::none, Activation::relu}) {
         Values expected = residual ? reference::add(plain, to_double(r)) : plain;
-        if (activation == Activation::relu) expected = reference::relu(expected);
+        expected = reference::activate(expected, activation);
         for_each_target([&] {
           std::vector<T> y(x.size());
-          std::vector<Stat<T>> rstd(var.size());
+          std::vector<Wide<T>> rstd(var.size());
           BatchNormInference<T> args{.x = view(x, shape),
                                      .weight = weight,
                                      .bias = bias,
                                      .mean = mean,
                                      .var = var,
+                                     .rstd = rstd,
                                      .residual = residual ? view(r, shape) : TensorView<const T>(),
-                                     .y = view(y, shape),
-                                     .rstd = rstd};
-          batch_norm_inference<T>(args, 1e-3, activation);
+                                     .y = view(y, shape)};
+          batch_norm_inference<T>(args, {.eps = 1e-3, .activation = activation});
           // A difference, a product and two sums, with rounded coefficients: terms of at most 25.
           expect_close(
               y, expected, [](std::size_t) { return 5 * 25 * unit<T>(); }, "y");
@@ -120,7 +91,7 @@ TYPED_TEST(BatchNorm, InferenceMatchesTheReference) {
           auto in_place = residual ? r : x;
           args.y = view(in_place, shape);
           (residual ? args.residual : args.x) = args.y;
-          batch_norm_inference<T>(args, 1e-3, activation);
+          batch_norm_inference<T>(args, {.eps = 1e-3, .activation = activation});
           expect_same(in_place, y, "y in place");
         });
         if (::testing::Test::HasFailure()) return;

@@ -25,18 +25,18 @@ TYPED_TEST(BatchNormValues, NoVarianceGivesBias) {
     for (const Shape& shape : shapes()) {
       for (const double value : {0.0, 0.1, 30003.0, -3.3e-5}) {
         const std::vector<T> x(static_cast<std::size_t>(shape.size()), from_double<T>(value));
-        const auto bias = random_values<Stat<T>>(shape.c);
+        const auto bias = random_values<Wide<T>>(shape.c);
         std::vector<T> y(x.size());
-        std::vector<Stat<T>> mean(bias.size()), rstd(bias.size());
+        std::vector<Wide<T>> mean(bias.size()), rstd(bias.size());
         batch_norm_forward<T>(
-            {.x = view(x, shape), .bias = bias, .y = view(y, shape), .mean = mean, .rstd = rstd});
+            {.x = view(x, shape), .bias = bias, .mean = mean, .rstd = rstd, .y = view(y, shape)});
         for (std::size_t i = 0; i < y.size(); ++i) {
           const auto b = static_cast<double>(bias[channel_of(shape, i)]);
           ASSERT_EQ(to_double(y[i]), to_double(from_double<T>(b))) << name_of(shape);
         }
         for (std::size_t c = 0; c < bias.size(); ++c) {
           EXPECT_EQ(static_cast<double>(mean[c]), to_double(x[0]));
-          EXPECT_EQ(rstd[c], static_cast<Stat<T>>(1 / std::sqrt(1e-5)));  // the variance is 0
+          EXPECT_EQ(rstd[c], static_cast<Wide<T>>(1 / std::sqrt(1e-5)));  // the variance is 0
         }
       }
     }
@@ -87,26 +87,26 @@ TYPED_TEST(BatchNormValues, NanPassesTheActivation) {
       for (std::size_t i = 3; i < x.size(); i += 7) residual[i] = from_double<T>(std::nan(""));
       for (std::size_t i = 5; i < x.size(); i += 7) x[i] = from_double<T>(-HUGE_VAL);
       for (std::size_t i = 6; i < x.size(); i += 7) residual[i] = from_double<T>(HUGE_VAL);
-      const std::vector<Stat<T>> mean(channels), var(channels, 1), bias(channels);
-      std::vector<Stat<T>> rstd(channels);
+      const std::vector<Wide<T>> mean(channels), var(channels, 1), bias(channels);
+      std::vector<Wide<T>> rstd(channels);
       std::vector<T> y(x.size()), dx(x.size()), dresidual(x.size());
       const std::vector<T> dy(x.size(), from_double<T>(3));
       batch_norm_inference<T>({.x = view(x, shape),
                                .mean = mean,
                                .var = var,
+                               .rstd = rstd,
                                .residual = view(residual, shape),
-                               .y = view(y, shape),
-                               .rstd = rstd},
-                              1e-5, Activation::relu);
+                               .y = view(y, shape)},
+                              {.activation = Activation::relu});
       batch_norm_backward<T>({.dy = view(dy, shape),
                               .x = view(x, shape),
+                              .bias = bias,
                               .mean = mean,
                               .rstd = rstd,
-                              .bias = bias,
                               .residual = view(residual, shape),
                               .dx = view(dx, shape),
                               .dresidual = view(dresidual, shape)},
-                             Statistics::given, Activation::relu);
+                             {.statistics = Statistics::given, .activation = Activation::relu});
       for (std::size_t i = 0; i < x.size(); ++i) {
         const bool nan = i % 7 == 0 || i % 7 == 3;
         ASSERT_EQ(std::isnan(to_double(y[i])), nan) << i;
@@ -117,7 +117,7 @@ TYPED_TEST(BatchNormValues, NanPassesTheActivation) {
         ASSERT_EQ(to_double(dx[i]) != 0, passes) << i;
       }
       // Without an activation, dx with given statistics does not look at x at all.
-      std::vector<Stat<T>> dbias(channels);
+      std::vector<Wide<T>> dbias(channels);
       const std::vector<T> expected(x.size(), from_double<T>(3 * static_cast<double>(rstd[0])));
       for (const bool with_dbias : {false, true}) {
         BatchNormBackward<T> args{.dy = view(dy, shape),
@@ -126,7 +126,7 @@ TYPED_TEST(BatchNormValues, NanPassesTheActivation) {
                                   .rstd = rstd,
                                   .dx = view(dx, shape)};
         if (with_dbias) args.dbias = dbias;
-        batch_norm_backward<T>(args, Statistics::given);
+        batch_norm_backward<T>(args, {.statistics = Statistics::given});
         expect_same(dx, expected, with_dbias ? "dx beside dbias" : "dx");
       }
       EXPECT_EQ(static_cast<double>(dbias[0]), 3.0 * static_cast<double>(shape.per_channel()));

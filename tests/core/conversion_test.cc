@@ -59,7 +59,7 @@ TYPED_TEST(KernelConversions, OfBatchNorm) {
                                  .mean = mean,
                                  .var = var,
                                  .y = view(y, shape)},
-                                0.5);
+                                {.eps = 0.5});
         expect_same(y, expected, "y");
       }
     });

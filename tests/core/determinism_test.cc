@@ -36,6 +36,111 @@ struct Inputs {
                  residual = random_values<T>(shape.size(), 0, 1, 3);
 };
 
+// Every output of GroupNorm, InstanceNorm and RMSNorm, appended to `all`. The groups that fit the
+// shapes: one, two where they divide the channels, and as many as channels.
+template <class T>
+void run_sample_norms(const Inputs<T>& inputs, std::size_t offset, std::vector<double>& all) {
+  const Shape& shape = inputs.shape;
+  const auto keep = [&](auto&& values) {
+    for (const auto& v : values) all.push_back(to_double(v));
+  };
+  Tensor<T> x(inputs.x, shape, offset), dy(inputs.dy, shape, 2 * offset),
+      residual(inputs.residual, shape, offset), y(shape, 2 * offset), dx(shape, offset),
+      sum(shape, offset);
+  const auto channels = static_cast<std::size_t>(shape.c);
+  const auto weight = random_values<Wide<T>>(shape.c, 1, 0.5, 4),
+             bias = random_values<Wide<T>>(shape.c, 0, 0.5, 5);
+  std::vector<Wide<T>> dweight(channels), dbias(channels);
+  for (const std::int64_t groups : {std::int64_t{1}, std::int64_t{2}, shape.c}) {
+    if (shape.c % groups != 0) continue;
+    std::vector<Wide<T>> mean(static_cast<std::size_t>(shape.n * groups)), rstd(mean.size());
+    const GroupNormOptions options{.groups = groups,
+                                   .activation = groups == 1 ? Activation::none : Activation::silu};
+    group_norm_forward<T>(
+        {.x = x.view(), .weight = weight, .bias = bias, .mean = mean, .rstd = rstd, .y = y.view()},
+        options);
+    group_norm_backward<T>({.dy = dy.view(),
+                            .x = x.view(),
+                            .weight = weight,
+                            .bias = bias,
+                            .mean = mean,
+                            .rstd = rstd,
+                            .dx = dx.view(),
+                            .dweight = dweight,
+                            .dbias = dbias},
+                           options);
+    for (auto* v : {&y, &dx}) keep(*v);
+    for (auto* v : {&mean, &rstd, &dweight, &dbias}) keep(*v);
+  }
+
+  if (shape.s > 1) {
+    std::vector<Wide<T>> mean(static_cast<std::size_t>(shape.n * shape.c)), rstd(mean.size()),
+        running_mean(channels, 0), running_var(channels, 1);
+    instance_norm_forward<T>({.x = x.view(),
+                              .weight = weight,
+                              .mean = mean,
+                              .rstd = rstd,
+                              .running = {.mean = running_mean, .var = running_var},
+                              .y = y.view()},
+                             {.update = RunningUpdate::moving_average(0.1)});
+    instance_norm_backward<T>({.dy = dy.view(),
+                               .x = x.view(),
+                               .weight = weight,
+                               .mean = mean,
+                               .rstd = rstd,
+                               .dx = dx.view(),
+                               .dweight = dweight,
+                               .dbias = dbias});
+    for (auto* v : {&y, &dx}) keep(*v);
+    for (auto* v : {&mean, &rstd, &running_mean, &running_var, &dweight, &dbias}) keep(*v);
+  }
+
+  std::vector<Wide<T>> rstd(static_cast<std::size_t>(shape.n)),
+      feature_weight(static_cast<std::size_t>(shape.c * shape.s));
+  for (const bool fused : {false, true}) {
+    const TensorView<const T> added = fused ? residual.view() : TensorView<const T>();
+    rms_norm_forward<T>({.x = x.view(),
+                         .rstd = rstd,
+                         .residual = added,
+                         .sum = fused ? sum.view() : TensorView<T>(),
+                         .y = y.view()});
+    rms_norm_backward<T>({.dy = dy.view(),
+                          .x = fused ? sum.view() : x.view(),
+                          .rstd = rstd,
+                          .dsum = added,
+                          .dx = dx.view(),
+                          .dweight = feature_weight});
+    for (auto* v : {&y, &sum, &dx}) keep(*v);
+    for (auto* v : {&rstd, &feature_weight}) keep(*v);
+  }
+}
+
+// Every output of a batch that BatchNorm takes in halves: given moments, and given sums.
+template <class T>
+void run_halves(const Inputs<T>& inputs, std::size_t offset, std::vector<double>& all) {
+  const Shape& shape = inputs.shape;
+  const auto keep = [&](auto&& values) {
+    for (const auto& v : values) all.push_back(to_double(v));
+  };
+  Tensor<T> x(inputs.x, shape, offset), dy(inputs.dy, shape, 2 * offset), y(shape, 2 * offset),
+      dx(shape, offset);
+  const auto channels = static_cast<std::size_t>(shape.c);
+  std::vector<Wide<T>> mean(channels), rstd(channels);
+  std::vector<double> sum_dy(channels), sum_dy_x(channels);
+  ChannelMoments batch(shape.c);
+  batch.add(x.view());
+  batch_norm_forward<T>({.x = x.view(), .mean = mean, .rstd = rstd, .y = y.view()}, batch,
+                        {.activation = Activation::hardswish});
+  const BatchNormBackwardOptions options{.activation = Activation::hardswish};
+  BatchNormBackward<T> args{.dy = dy.view(), .x = x.view(), .mean = mean, .rstd = rstd};
+  batch_norm_gradient_sums<T>(args, {.dy = sum_dy, .dy_x = sum_dy_x}, options);
+  args.dx = dx.view();
+  batch_norm_backward<T>(args, {.dy = sum_dy, .dy_x = sum_dy_x}, batch.count(), options);
+  for (auto* v : {&y, &dx}) keep(*v);
+  for (auto* v : {&mean, &rstd}) keep(*v);
+  for (auto* v : {&sum_dy, &sum_dy_x}) keep(*v);
+}
+
 // Every output of every operation, one after the other; each tensor lies `offset` elements from the
 // start of its memory, or twice that.
 template <class T>
@@ -50,21 +155,21 @@ std::vector<double> run_everything(const Inputs<T>& inputs, std::size_t offset =
       more(shape, offset);
 
   const auto channels = static_cast<std::size_t>(shape.c);
-  std::vector<Stat<T>> mean(channels), rstd(channels), dweight(channels), dbias(channels),
+  std::vector<Wide<T>> mean(channels), rstd(channels), dweight(channels), dbias(channels),
       running_mean(channels, 0), running_var(channels, 1);
-  const auto weight = random_values<Stat<T>>(shape.c, 1, 0.5, 4),
-             bias = random_values<Stat<T>>(shape.c, 0, 0.5, 5);
+  const auto weight = random_values<Wide<T>>(shape.c, 1, 0.5, 4),
+             bias = random_values<Wide<T>>(shape.c, 0, 0.5, 5);
   for (const bool fused : {false, true}) {
     const TensorView<const T> added = fused ? residual.view() : TensorView<const T>();
     const Activation activation = fused ? Activation::relu : Activation::none;
     batch_norm_forward<T>({.x = x.view(),
                            .weight = weight,
                            .bias = bias,
-                           .residual = added,
-                           .y = y.view(),
                            .mean = mean,
                            .rstd = rstd,
-                           .running = {.mean = running_mean, .var = running_var}},
+                           .running = {.mean = running_mean, .var = running_var},
+                           .residual = added,
+                           .y = y.view()},
                           {.update = RunningUpdate::moving_average(0.1), .activation = activation});
     keep(y);
     for (auto* v : {&mean, &rstd, &running_mean, &running_var}) keep(*v);
@@ -72,15 +177,15 @@ std::vector<double> run_everything(const Inputs<T>& inputs, std::size_t offset =
       batch_norm_backward<T>({.dy = dy.view(),
                               .x = x.view(),
                               .weight = weight,
+                              .bias = bias,
                               .mean = mean,
                               .rstd = rstd,
-                              .bias = bias,
                               .residual = added,
                               .dx = dx.view(),
                               .dresidual = fused ? more.view() : TensorView<T>(),
                               .dweight = dweight,
                               .dbias = dbias},
-                             statistics, activation);
+                             {.statistics = statistics, .activation = activation});
       keep(dx);
       if (fused) keep(more);
       for (auto* v : {&dweight, &dbias}) keep(*v);
@@ -92,22 +197,22 @@ std::vector<double> run_everything(const Inputs<T>& inputs, std::size_t offset =
                              .var = running_var,
                              .residual = added,
                              .y = y.view()},
-                            1e-5, activation);
+                            {.activation = activation});
     keep(y);
   }
 
   const auto samples = static_cast<std::size_t>(shape.n);
   const auto features = static_cast<std::size_t>(shape.c * shape.s);
-  std::vector<Stat<T>> row_mean(samples), row_rstd(samples), feature_weight(features),
+  std::vector<Wide<T>> row_mean(samples), row_rstd(samples), feature_weight(features),
       feature_bias(features);
   for (const bool fused : {false, true}) {
     const TensorView<const T> added = fused ? residual.view() : TensorView<const T>();
     layer_norm_forward<T>({.x = x.view(),
+                           .mean = row_mean,
+                           .rstd = row_rstd,
                            .residual = added,
                            .sum = fused ? more.view() : TensorView<T>(),
-                           .y = y.view(),
-                           .mean = row_mean,
-                           .rstd = row_rstd});
+                           .y = y.view()});
     layer_norm_backward<T>({.dy = dy.view(),
                             .x = fused ? more.view() : x.view(),
                             .mean = row_mean,
@@ -130,6 +235,8 @@ std::vector<double> run_everything(const Inputs<T>& inputs, std::size_t offset =
   keep(moments.m2());
   Standardization::from(moments).apply<T>(x.view(), y.view());
   keep(y);
+  run_sample_norms(inputs, offset, all);
+  run_halves(inputs, offset, all);
   return all;
 }
 

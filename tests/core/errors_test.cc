@@ -128,7 +128,12 @@ TEST(BatchNormErrors, BackwardNamesWhatBelongsToTheActivation) {
                                     .rstd = t.three,
                                     .dx = view(t.y, t.shape)};
       change(args);
-      expect_error([&] { batch_norm_backward<float>(args, Statistics::batch, activation); }, words);
+      expect_error(
+          [&] {
+            batch_norm_backward<float>(args,
+                                       {.statistics = Statistics::batch, .activation = activation});
+          },
+          words);
     }
   };
   refuses(
@@ -150,7 +155,7 @@ TEST(LayerNormErrors, NameTheArgument) {
   const auto refuses = [&](auto change, const std::vector<std::string>& words, double eps = 1e-5) {
     auto args = t.layer_norm();
     change(args);
-    expect_error([&] { layer_norm_forward<float>(args, eps); }, words);
+    expect_error([&] { layer_norm_forward<float>(args, {.eps = eps}); }, words);
     t.expect_untouched();
   };
   refuses([&](auto& a) { a.weight = t.three; },
@@ -209,7 +214,7 @@ TEST(EmptyTensors, AreLegal) {
                               {.activation = Activation::relu});
     batch_norm_inference<float>({.x = empty, .mean = per_channel, .var = per_channel, .y = empty});
     layer_norm_forward<float>(
-        {.x = empty, .residual = empty, .sum = empty, .y = empty, .mean = per_sample});
+        {.x = empty, .mean = per_sample, .residual = empty, .sum = empty, .y = empty});
     local_response_norm_forward<float>({.x = empty, .y = empty});
     std::vector<float> dweight(per_channel.size(), 7), dbias(per_channel.size(), 7);
     batch_norm_backward<float>({.dy = empty,

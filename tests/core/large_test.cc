@@ -1,60 +1,14 @@
-// Tensors larger than any cache, whose outputs the kernels may write past it. The reference would
-// take minutes: each value is computed here from its formula with the statistics that came out, and
-// those are summed again in double; or it is compared bitwise with the same samples in small
-// batches. Data begin one element into their memory, so that no vector of them is aligned.
-#include "tests/core/testing.h"
+// BatchNorm, LayerNorm and LRN on tensors larger than any cache.
+#include "tests/core/large.h"
 
 namespace evenkeel::testing {
 namespace {
 
-// Of one tensor. A pass over two or more of them is larger than the caches that the library reckons
-// with.
-constexpr std::int64_t kBytes = 34 << 20;
-
-// A short table again and again: millions of random numbers would cost more than the operation.
-template <class T>
-std::vector<T> repeated_values(std::size_t size, double mean, unsigned seed) {
-  const auto table = random_values<T>(65521, mean, 1, seed);
-  std::vector<T> values(size);
-  for (std::size_t i = 0; i < size; ++i) values[i] = table[i % table.size()];
-  return values;
-}
-
-template <class T>
-TensorView<const T> input(const std::vector<T>& values, const Shape& shape) {
-  return {values.data() + 1, shape};
-}
-template <class T>
-TensorView<T> output(std::vector<T>& values, const Shape& shape) {
-  return {values.data() + 1, shape};
-}
-
-// Whether `actual` is a T within `bound` of `expected`, and rounded: rounding keeps order.
-template <class T>
-bool is_close(T actual, double expected, double bound) {
-  return to_double(actual) >= to_double(from_double<T>(expected - bound)) &&
-         to_double(actual) <= to_double(from_double<T>(expected + bound));
-}
-
-// Calls f(i, channel) for each element, in the order of memory.
-template <class F>
-void for_each_element(const Shape& shape, const F& f) {
-  const bool first = shape.layout == Layout::channels_first;
-  const std::int64_t middle = first ? shape.c : shape.s, inner = first ? shape.s : shape.c;
-  std::size_t i = 0;
-  for (std::int64_t n = 0; n < shape.n; ++n) {
-    for (std::int64_t m = 0; m < middle; ++m) {
-      for (std::int64_t k = 0; k < inner; ++k) f(i++, static_cast<std::size_t>(first ? m : k));
-    }
-  }
-}
-
 template <class T>
 class Large : public ::testing::Test {
  public:
-  static constexpr std::int64_t kElements = kBytes / static_cast<std::int64_t>(sizeof(T));
+  static constexpr std::int64_t kElements = large_size<T>();
 };
-using LargeTypes = ::testing::Types<float, BFloat16>;
 TYPED_TEST_SUITE(Large, LargeTypes, TypeName);
 
 // y = relu(x^ * weight + bias + residual) and back.
@@ -65,30 +19,30 @@ void expect_batch_norm(const Shape& shape) {
   const auto channels = static_cast<std::size_t>(shape.c);
   const auto x = repeated_values<T>(size + 1, 3, 1), residual = repeated_values<T>(size + 1, 0, 2),
              dy = repeated_values<T>(size + 1, 0.5, 3);
-  const auto weight = random_values<Stat<T>>(shape.c, 1, 0.5, 4),
-             bias = random_values<Stat<T>>(shape.c, 0, 0.5, 5);
+  const auto weight = random_values<Wide<T>>(shape.c, 1, 0.5, 4),
+             bias = random_values<Wide<T>>(shape.c, 0, 0.5, 5);
   std::vector<T> y(size + 1), dx(size + 1), dresidual(size + 1);
-  std::vector<Stat<T>> mean(channels), rstd(channels), dweight(channels), dbias(channels);
+  std::vector<Wide<T>> mean(channels), rstd(channels), dweight(channels), dbias(channels);
   batch_norm_forward<T>({.x = input(x, shape),
                          .weight = weight,
                          .bias = bias,
-                         .residual = input(residual, shape),
-                         .y = output(y, shape),
                          .mean = mean,
-                         .rstd = rstd},
+                         .rstd = rstd,
+                         .residual = input(residual, shape),
+                         .y = output(y, shape)},
                         {.activation = Activation::relu});
   batch_norm_backward<T>({.dy = input(dy, shape),
                           .x = input(x, shape),
                           .weight = weight,
+                          .bias = bias,
                           .mean = mean,
                           .rstd = rstd,
-                          .bias = bias,
                           .residual = input(residual, shape),
                           .dx = output(dx, shape),
                           .dresidual = output(dresidual, shape),
                           .dweight = dweight,
                           .dbias = dbias},
-                         Statistics::batch, Activation::relu);
+                         {.statistics = Statistics::batch, .activation = Activation::relu});
 
   std::vector<double> sum(channels), squares(channels), sum_dy(channels), sum_dy_x(channels);
   const auto count = static_cast<double>(shape.per_channel());
@@ -137,14 +91,6 @@ TYPED_TEST(Large, BatchNorm) {
   expect_batch_norm<TypeParam>({this->kElements / (2048 * 49), 2048, 49});
 }
 
-// Calls f(first, n) for batches of at most `most` samples.
-template <class F>
-void in_small_batches(std::int64_t samples, std::int64_t most, const F& f) {
-  for (std::int64_t first = 0; first < samples; first += most) {
-    f(first, std::min(most, samples - first));
-  }
-}
-
 // y, sum and dx are those of small batches, bitwise; dweight and dbias are sums over all samples.
 template <class T>
 void expect_layer_norm(std::int64_t features) {
@@ -153,23 +99,23 @@ void expect_layer_norm(std::int64_t features) {
   const auto size = static_cast<std::size_t>(shape.size());
   const auto x = repeated_values<T>(size + 1, 3, 1), residual = repeated_values<T>(size + 1, 0, 2),
              dy = repeated_values<T>(size + 1, 0.5, 3);
-  const auto weight = random_values<Stat<T>>(features, 1, 0.5, 4);
+  const auto weight = random_values<Wide<T>>(features, 1, 0.5, 4);
   std::vector<T> y(size + 1), sum(size + 1), dx(size + 1), small_y(size + 1), small_sum(size + 1),
       small_dx(size + 1);
-  std::vector<Stat<T>> mean(static_cast<std::size_t>(shape.n)), rstd(mean.size());
-  std::vector<Stat<T>> dweight(static_cast<std::size_t>(features)), dbias(dweight.size());
+  std::vector<Wide<T>> mean(static_cast<std::size_t>(shape.n)), rstd(mean.size());
+  std::vector<Wide<T>> dweight(static_cast<std::size_t>(features)), dbias(dweight.size());
   const auto run = [&](std::int64_t first, std::int64_t n, T* y_out, T* sum_out, T* dx_out,
-                       std::span<Stat<T>> dweight_out, std::span<Stat<T>> dbias_out) {
+                       std::span<Wide<T>> dweight_out, std::span<Wide<T>> dbias_out) {
     const Shape part{n, features};
     const std::int64_t at = first * features + 1;
     const auto row = static_cast<std::size_t>(first), rows = static_cast<std::size_t>(n);
     layer_norm_forward<T>({.x = {x.data() + at, part},
                            .weight = weight,
+                           .mean = std::span(mean).subspan(row, rows),
+                           .rstd = std::span(rstd).subspan(row, rows),
                            .residual = {residual.data() + at, part},
                            .sum = {sum_out + at, part},
-                           .y = {y_out + at, part},
-                           .mean = std::span(mean).subspan(row, rows),
-                           .rstd = std::span(rstd).subspan(row, rows)});
+                           .y = {y_out + at, part}});
     layer_norm_backward<T>({.dy = {dy.data() + at, part},
                             .x = {sum_out + at, part},
                             .weight = weight,
@@ -198,7 +144,7 @@ void expect_layer_norm(std::int64_t features) {
   }
   const auto samples = static_cast<double>(shape.n);
   // As for BatchNorm: terms that are 1 in the mean.
-  const double bound = 2 * sum_error<Stat<T>>(shape.n);
+  const double bound = 2 * sum_error<Wide<T>>(shape.n);
   for (std::size_t c = 0; c < dweight.size(); ++c) {
     EXPECT_NEAR(static_cast<double>(dbias[c]) / samples, sum_dy[c] / samples, bound);
     EXPECT_NEAR(static_cast<double>(dweight[c]) / samples, sum_dy_x[c] / samples, bound);

@@ -20,7 +20,7 @@ class LayerNormCase {
   double eps = 1e-5;
   std::vector<T> x, residual, dy, dsum;
   std::vector<T> sum;  // what is normalized: x, or x + residual rounded to T
-  std::vector<Stat<T>> weight, bias;
+  std::vector<Wide<T>> weight, bias;
   reference::Normalized expected;
   reference::Gradients gradients;
 
@@ -30,8 +30,8 @@ class LayerNormCase {
         x(random_values<T>(shape.size(), traits.mean, 2, 1)),
         dy(random_values<T>(shape.size(), 0.1, 1, 2)),
         sum(x) {
-    if (traits.weight) weight = random_values<Stat<T>>(features, 1, 0.5, 3);
-    if (traits.bias) bias = random_values<Stat<T>>(features, 0, 0.5, 4);
+    if (traits.weight) weight = random_values<Wide<T>>(features, 1, 0.5, 3);
+    if (traits.bias) bias = random_values<Wide<T>>(features, 0, 0.5, 4);
     if (traits.residual) {
       residual = random_values<T>(shape.size(), 0, 1, 5);
       // In double the sum of two floats is exact but for a rounding that T's own hides.
@@ -56,8 +56,8 @@ class LayerNormCase {
             .residual = view_or_absent(residual, shape),
             .y = view(y, shape)};
   }
-  LayerNormBackward<T> backward(const std::vector<Stat<T>>& mean,
-                                const std::vector<Stat<T>>& rstd) const {
+  LayerNormBackward<T> backward(const std::vector<Wide<T>>& mean,
+                                const std::vector<Wide<T>>& rstd) const {
     return {.dy = view(dy, shape),
             .x = view(sum, shape),
             .weight = weight,

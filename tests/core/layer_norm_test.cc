@@ -15,11 +15,11 @@ TYPED_TEST_SUITE(LayerNorm, AllTypes, TypeName);
 template <class T>
 void expect_forward(const LayerNormCase<T>& c) {
   std::vector<T> y(c.x.size());
-  std::vector<Stat<T>> mean(static_cast<std::size_t>(c.shape.n)), rstd(mean.size());
+  std::vector<Wide<T>> mean(static_cast<std::size_t>(c.shape.n)), rstd(mean.size());
   LayerNormForward<T> args = c.forward(y);
   args.mean = mean;
   args.rstd = rstd;
-  layer_norm_forward<T>(args, c.eps);
+  layer_norm_forward<T>(args, {.eps = c.eps});
   expect_close(
       y, c.expected.y, [&](std::size_t i) { return c.y_bound(i); }, "y");
   expect_close(
@@ -30,7 +30,7 @@ void expect_forward(const LayerNormCase<T>& c) {
   auto in_place = c.x;
   args = c.forward(in_place);
   args.x = args.y;
-  layer_norm_forward<T>(args, c.eps);
+  layer_norm_forward<T>(args, {.eps = c.eps});
   expect_same(in_place, y, "y in place of x");
 }
 
@@ -38,17 +38,17 @@ void expect_forward(const LayerNormCase<T>& c) {
 template <class T>
 void expect_residual(const LayerNormCase<T>& c) {
   std::vector<T> y(c.x.size()), of_sum(c.x.size()), sum(c.x.size());
-  layer_norm_forward<T>(c.forward(y), c.eps);
+  layer_norm_forward<T>(c.forward(y), {.eps = c.eps});
   LayerNormForward<T> args = c.forward(of_sum);
   args.x = view(c.sum, c.shape);
   args.residual = {};
-  layer_norm_forward<T>(args, c.eps);
+  layer_norm_forward<T>(args, {.eps = c.eps});
   expect_same(y, of_sum, "y of x and a residual, and of their sum");
 
   auto again = y;
   args = c.forward(again);
   args.sum = view(sum, c.shape);
-  layer_norm_forward<T>(args, c.eps);
+  layer_norm_forward<T>(args, {.eps = c.eps});
   expect_same(sum, c.sum, "sum");
   expect_same(again, y, "y beside the sum");
   // Which of x and the residual the sum replaces, and which the y.
@@ -61,14 +61,14 @@ void expect_residual(const LayerNormCase<T>& c) {
     args.x = view(std::as_const(x), c.shape);
     args.residual = view(std::as_const(residual), c.shape);
     args.sum = view(sum_over_x ? x : residual, c.shape);
-    layer_norm_forward<T>(args, c.eps);
+    layer_norm_forward<T>(args, {.eps = c.eps});
     expect_same(sum_over_x ? x : residual, c.sum, "sum in place");
     expect_same(y_over_x ? x : y_over_residual ? residual : own_y, y, "y beside a sum in place");
   }
   auto over_residual = c.residual;
   args = c.forward(over_residual);
   args.residual = args.y;
-  layer_norm_forward<T>(args, c.eps);
+  layer_norm_forward<T>(args, {.eps = c.eps});
   expect_same(over_residual, y, "y in place of the residual");
 }
 
@@ -108,12 +108,12 @@ template <class T>
 void expect_backward(const LayerNormCase<T>& c) {
   const auto rows = static_cast<std::size_t>(c.shape.n),
              columns = static_cast<std::size_t>(c.features);
-  std::vector<Stat<T>> mean(rows), rstd(rows), dweight(columns), dbias(columns);
+  std::vector<Wide<T>> mean(rows), rstd(rows), dweight(columns), dbias(columns);
   std::vector<T> dx(c.x.size());
   LayerNormForward<T> forward = c.forward(dx);
   forward.mean = mean;
   forward.rstd = rstd;
-  layer_norm_forward<T>(forward, c.eps);
+  layer_norm_forward<T>(forward, {.eps = c.eps});
 
   LayerNormBackward<T> args = c.backward(mean, rstd);
   args.dx = view(dx, c.shape);
@@ -140,7 +140,7 @@ void expect_backward(const LayerNormCase<T>& c) {
     expect_same(in_place, dx, "dx in place of dsum");
   }
 
-  std::vector<Stat<T>> alone(columns);
+  std::vector<Wide<T>> alone(columns);
   args = c.backward(mean, rstd);
   args.dbias = alone;
   layer_norm_backward<T>(args);
@@ -181,7 +181,7 @@ TYPED_TEST(LayerNorm, ASampleDoesNotDependOnItsBatch) {
     const Shape one{1, features};
     for_each_target([&] {
       std::vector<T> y(c.x.size()), dx(c.x.size());
-      std::vector<Stat<T>> mean(301), rstd(301);
+      std::vector<Wide<T>> mean(301), rstd(301);
       LayerNormForward<T> forward = c.forward(y);
       forward.mean = mean;
       forward.rstd = rstd;
@@ -192,14 +192,14 @@ TYPED_TEST(LayerNorm, ASampleDoesNotDependOnItsBatch) {
       for (const std::int64_t row : {0, 1, 150, 300}) {
         const auto at = row * features;
         std::vector<T> y1(static_cast<std::size_t>(features)), dx1(y1.size());
-        std::vector<Stat<T>> mean1(1), rstd1(1);
+        std::vector<Wide<T>> mean1(1), rstd1(1);
         layer_norm_forward<T>({.x = {c.x.data() + at, one},
                                .weight = c.weight,
                                .bias = c.bias,
-                               .residual = {c.residual.data() + at, one},
-                               .y = view(y1, one),
                                .mean = mean1,
-                               .rstd = rstd1});
+                               .rstd = rstd1,
+                               .residual = {c.residual.data() + at, one},
+                               .y = view(y1, one)});
         layer_norm_backward<T>({.dy = {c.dy.data() + at, one},
                                 .x = {c.sum.data() + at, one},
                                 .weight = c.weight,

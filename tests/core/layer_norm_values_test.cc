@@ -16,7 +16,7 @@ TYPED_TEST(LayerNormValues, NoVarianceGivesBias) {
       const Shape shape{2, features};
       std::vector<T> x(static_cast<std::size_t>(shape.size()), from_double<T>(7)), y(x.size());
       std::fill(x.begin() + features, x.end(), from_double<T>(-30003));
-      const auto bias = random_values<Stat<T>>(features);
+      const auto bias = random_values<Wide<T>>(features);
       layer_norm_forward<T>({.x = view(x, shape), .bias = bias, .y = view(y, shape)});
       for (std::size_t i = 0; i < y.size(); ++i) {
         const auto b = static_cast<double>(bias[i % bias.size()]);
@@ -32,23 +32,23 @@ TYPED_TEST(LayerNormValues, EmptySpansAreAbsent) {
   const Shape shape{20, 33};
   const auto x = random_values<T>(shape.size()), dy = random_values<T>(shape.size(), 0, 1, 2);
   std::vector<T> expected(x.size()), y(x.size()), expected_dx(x.size()), dx(x.size());
-  std::vector<Stat<T>> mean(20), rstd(20);
+  std::vector<Wide<T>> mean(20), rstd(20);
   layer_norm_forward<T>(
-      {.x = view(x, shape), .y = view(expected, shape), .mean = mean, .rstd = rstd});
+      {.x = view(x, shape), .mean = mean, .rstd = rstd, .y = view(expected, shape)});
   layer_norm_backward<T>({.dy = view(dy, shape),
                           .x = view(x, shape),
                           .mean = mean,
                           .rstd = rstd,
                           .dx = view(expected_dx, shape)});
 
-  std::vector<Stat<T>> untouched(40, Stat<T>{3});
+  std::vector<Wide<T>> untouched(40, Wide<T>{3});
   const auto none = std::span(untouched).subspan(20, 0);
   layer_norm_forward<T>({.x = view(x, shape),
                          .weight = none,
                          .bias = none,
-                         .y = view(y, shape),
                          .mean = none,
-                         .rstd = none});
+                         .rstd = none,
+                         .y = view(y, shape)});
   layer_norm_backward<T>({.dy = view(dy, shape),
                           .x = view(x, shape),
                           .weight = none,
@@ -59,7 +59,7 @@ TYPED_TEST(LayerNormValues, EmptySpansAreAbsent) {
                           .dbias = none});
   expect_same(y, expected, "y");
   expect_same(dx, expected_dx, "dx");
-  EXPECT_EQ(untouched, std::vector<Stat<T>>(40, Stat<T>{3}));
+  EXPECT_EQ(untouched, std::vector<Wide<T>>(40, Wide<T>{3}));
 }
 
 // The features of a sample are its C*S values, whatever the layout.
@@ -95,13 +95,13 @@ TYPED_TEST(LayerNormValues, NonFiniteValuesStayInTheirSample) {
     const Shape shape{40, features};
     const auto at = static_cast<std::size_t>(6 * features - 1);
     const auto clean = random_values<T>(shape.size());
-    std::vector<Stat<T>> mean(40), rstd(40), bad_mean(40), bad_rstd(40);
+    std::vector<Wide<T>> mean(40), rstd(40), bad_mean(40), bad_rstd(40);
     std::vector<T> expected(clean.size()), y(clean.size()), expected_dx(y.size()), dx(y.size());
     layer_norm_forward<T>({.x = view(clean, shape),
-                           .residual = view(clean, shape),
-                           .y = view(expected, shape),
                            .mean = mean,
-                           .rstd = rstd});
+                           .rstd = rstd,
+                           .residual = view(clean, shape),
+                           .y = view(expected, shape)});
     layer_norm_backward<T>({.dy = view(clean, shape),
                             .x = view(clean, shape),
                             .mean = mean,
@@ -112,10 +112,10 @@ TYPED_TEST(LayerNormValues, NonFiniteValuesStayInTheirSample) {
       spoilt[at] = from_double<T>(bad);
       for (const bool in_residual : {false, true}) {
         layer_norm_forward<T>({.x = view(in_residual ? clean : spoilt, shape),
-                               .residual = view(in_residual ? spoilt : clean, shape),
-                               .y = view(y, shape),
                                .mean = bad_mean,
-                               .rstd = bad_rstd});
+                               .rstd = bad_rstd,
+                               .residual = view(in_residual ? spoilt : clean, shape),
+                               .y = view(y, shape)});
         expect_only_row_is_nan(y, expected, 5, features);
         // An infinite value has an infinite mean or none, but never a large one.
         EXPECT_FALSE(std::isfinite(static_cast<double>(bad_mean[5])));

@@ -15,7 +15,7 @@ struct Running {
     const Shape shape{static_cast<std::int64_t>(x.size()) / 2, 2};
     std::vector<float> y(x.size());
     batch_norm_forward<float>(
-        {.x = testing::view(x, shape), .y = testing::view(y, shape), .running = view()},
+        {.x = testing::view(x, shape), .running = view(), .y = testing::view(y, shape)},
         {.update = update});
   }
 };
@@ -136,7 +136,7 @@ TEST(PopulationStatistics, AreThoseOfTheWholeDataSet) {
     var[static_cast<std::size_t>(c)] = static_cast<float>(moments.biased_variance(c));
   }
   batch_norm_inference<float>({.x = view(x, shape), .mean = mean, .var = var, .y = view(y, shape)},
-                              1e-12);
+                              {.eps = 1e-12});
   ChannelMoments result(4);
   result.add(view(y, shape));
   for (std::int64_t c = 0; c < 4; ++c) {

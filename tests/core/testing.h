@@ -69,6 +69,12 @@ std::vector<T> random_values(std::int64_t size, double mean = 0, double std = 1,
   return values;
 }
 
+// An offset at which T still resolves a standard deviation of 2.
+template <class T>
+constexpr double large_mean() {
+  return std::is_same_v<T, BFloat16> ? 40 : std::is_same_v<T, Float16> ? 600 : 1e4;
+}
+
 template <class T>
 TensorView<const T> view(const std::vector<T>& values, const Shape& shape) {
   return {values.data(), shape};

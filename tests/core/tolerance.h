@@ -19,7 +19,7 @@ constexpr bool kIs16Bit = std::is_same_v<T, BFloat16> || std::is_same_v<T, Float
 // are only stored: their arithmetic is that of float.
 template <class T>
 constexpr double unit() {
-  return static_cast<double>(std::numeric_limits<Stat<T>>::epsilon()) / 2;
+  return static_cast<double>(std::numeric_limits<Wide<T>>::epsilon()) / 2;
 }
 
 // What storing a result of that magnitude in T adds to the arithmetic's error: half the spacing of
