@@ -3,12 +3,12 @@
 jobs := $(shell nproc)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo lab test core bench clean
+.PHONY: help demo lab test test-pytorch core bench clean
 
 help: ## print the targets
 	@echo "evenkeel: layer-wise normalization for training deep networks"
 	@echo
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST))
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 21
 
 demo: ## train with four normalizations side by side and write a report (installs what is missing)
 	@scripts/install-packages program
@@ -27,6 +27,10 @@ test: ## build everything and run all tests (installs what is missing)
 	cmake --preset release --log-level=WARNING
 	cmake --build --preset release --parallel $(jobs)
 	ctest --preset release --parallel $(jobs)
+
+test-pytorch: ## build and test the libtorch bridge with pip's PyTorch (installs it into build/venv: some GB)
+	@scripts/install-packages core
+	scripts/test-pytorch
 
 core: ## build and test the core library alone, without libtorch (installs what is missing)
 	@scripts/install-packages core

@@ -16,6 +16,7 @@
 #include "cli/results_table.h"
 #include "cli/run_observer.h"
 #include "cli/stop_signal.h"
+#include "cli/write_text.h"
 #include "evenkeel/error.h"
 #include "lab/compare.h"
 #include "lab/files.h"
@@ -60,6 +61,18 @@ lab::CompareConfig config_of(const Arguments& arguments) {
   return config;
 }
 
+// An InstanceNorm that stands nowhere would pass for a result.
+void warn_of_absent_norms(const lab::CompareConfig& config) {
+  if (std::ranges::find(config.norms, "instance") == config.norms.end()) return;
+  for (const auto& name : config.networks) {
+    const auto& layers = lab::network_plan(name).layers;
+    if (std::ranges::any_of(layers, &lab::LayerPlan::convolution)) continue;
+    write_text(stderr, fmt::format("evenkeel: {} has no convolution, so instance is the same there "
+                                   "as none\n",
+                                   name));
+  }
+}
+
 // The files first: a standard output that is closed or full must not cost them, and neither must
 // they cost the table.
 void write_and_print(const lab::Results& results, const std::string& directory) {
@@ -82,6 +95,7 @@ void run(const Arguments& arguments) {
     return;
   }
   const lab::CompareConfig config = config_of(arguments);
+  warn_of_absent_norms(config);
   const StopSignal stop_signal;
   const lab::Dataset data = lab::load_dataset(arguments.data, config.quick ? lab::quick_limit : 0);
   // After the data, so that bad data leaves no empty directory behind.
@@ -115,11 +129,20 @@ constexpr const char* examples =
     "report.html (self-contained), results.json and log.csv. Ctrl-C stops, and still writes what\n"
     "there is.\n"
     "\n"
+    "What each norm averages over: batch, the images of a batch, for each map or unit; layer and "
+    "rms,\n"
+    "all values of an image's layer; group, each of 4 groups of an image's maps or units; "
+    "instance,\n"
+    "the positions of each map, so that it stands on convolutions alone; lrn, neighboring maps. "
+    "All\n"
+    "but lrn stand before the activation function.\n"
+    "\n"
     "Examples:\n"
     "  evenkeel compare                                  the sigmoid network, each norm\n"
     "  evenkeel compare --quick                          a first look, in seconds\n"
     "  evenkeel compare --network mlp,cnn --jobs 2\n"
     "  evenkeel compare --network cnn --norms none,batch --lr 0.5 --seeds 3\n"
+    "  evenkeel compare --network cnn --norms batch,group,instance,rms,layer\n"
     "  evenkeel compare --data my-mnist/ --epochs 5 --out out/my-mnist\n"
     "  evenkeel compare --redraw out/my-mnist            the report anew, without training";
 

@@ -1,6 +1,7 @@
 #include "cli/explain.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -26,8 +27,8 @@ constexpr std::int64_t largest_window = 99;
 
 struct InputOptions {
   std::int64_t samples = 2;
-  std::int64_t features = 4;
-  std::uint32_t seed = 8;  // whose first numbers rise and fall between the two samples
+  std::int64_t features = 4;  // columns, or channels if a channel has several positions
+  std::uint32_t seed = 8;     // whose first numbers rise and fall between the two samples
   std::optional<Matrix> given;
 };
 
@@ -65,14 +66,19 @@ Matrix parse_matrix(const std::string& text) {
   return matrix;
 }
 
-void add_input_options(CLI::App* command, InputOptions& options) {
+CLI::Range up_to_most() { return {std::int64_t{1}, most}; }
+
+// `columns`: what the layer calls them, "features" or "channels".
+void add_input_options(CLI::App* command, InputOptions& options, const std::string& columns) {
   auto* samples = command->add_option("--samples", options.samples, "Rows of the input")
-                      ->check(CLI::Range(std::int64_t{1}, most))
+                      ->check(up_to_most())
                       ->capture_default_str();
-  auto* features =
-      command->add_option("--features", options.features, "Columns of the input (channels)")
-          ->check(CLI::Range(std::int64_t{1}, most))
-          ->capture_default_str();
+  auto* features = command
+                       ->add_option("--" + columns, options.features,
+                                    columns == "features" ? "Columns of the input (channels)"
+                                                          : "Channels of the input")
+                       ->check(up_to_most())
+                       ->capture_default_str();
   auto* seed =
       command->add_option("--seed", options.seed, "Chooses other numbers")->capture_default_str();
   command
@@ -86,9 +92,9 @@ void add_input_options(CLI::App* command, InputOptions& options) {
 }
 
 // The input asked for: given, or whole multiples of `unit` from 0 to 9 times it.
-Matrix make_input(const InputOptions& options, int unit) {
+Matrix make_input(const InputOptions& options, int unit, std::int64_t positions = 1) {
   if (options.given) return *options.given;
-  Matrix matrix{.samples = options.samples, .features = options.features, .values = {}};
+  Matrix matrix{.samples = options.samples, .features = options.features * positions, .values = {}};
   // The standard fixes mt19937's numbers, but not those of its distributions.
   std::mt19937 engine(options.seed);
   for (std::int64_t i = 0; i < matrix.shape().size(); ++i) {
@@ -99,19 +105,49 @@ Matrix make_input(const InputOptions& options, int unit) {
 
 bool bold_output() { return ::isatty(STDOUT_FILENO) != 0 && std::getenv("NO_COLOR") == nullptr; }
 
+// A layer's page, and what its options are.
+struct NormLayer {
+  std::string name;
+  std::string description;
+  std::string (*page)(const NormExample&, bool bold);
+  std::string columns = "features";  // or "channels", which may have several positions
+  bool bias = true;
+  bool groups = false;
+  bool unit_offset = false;
+  std::int64_t channels = 4;  // of the input, unless told otherwise
+  std::int64_t positions = 1;
+  std::string examples;
+};
+
+struct NormArguments {
+  InputOptions input;
+  NormExample example;
+};
+
 void check_parameters(const std::vector<double>& values, const NormExample& example,
-                      const std::string& option) {
+                      const std::string& columns, const std::string& option) {
   for (const double value : values) require_finite(value, option);
-  require(values.empty() || static_cast<std::int64_t>(values.size()) == example.x.features, option,
-          fmt::format("{} numbers for {} features; one for each is expected", values.size(),
-                      example.x.features));
+  require(values.empty() || static_cast<std::int64_t>(values.size()) == example.channels(), option,
+          fmt::format("{} numbers for {} {}; one for each is expected", values.size(),
+                      example.channels(), columns));
 }
 
-void check(const NormExample& example) {
+void check(const NormExample& example, const NormLayer& layer) {
+  const std::int64_t columns = example.x.features;
+  require(columns <= most, "--positions",
+          fmt::format("{} channels x {} positions, at most {} columns fit on a page",
+                      example.channels(), example.positions, most));
+  require(
+      columns % example.positions == 0, "--positions",
+      fmt::format("{} does not divide the {} columns of the input", example.positions, columns));
+  if (layer.groups) {
+    require(example.channels() % example.groups == 0, "--groups",
+            fmt::format("{} does not divide the {} channels", example.groups, example.channels()));
+  }
   require(std::isfinite(example.eps) && example.eps > 0, "--eps",
           fmt::format("{} is not a finite number above 0", example.eps));
-  check_parameters(example.weight, example, "--weight");
-  check_parameters(example.bias, example, "--bias");
+  check_parameters(example.weight, example, layer.columns, "--weight");
+  check_parameters(example.bias, example, layer.columns, "--bias");
 }
 
 std::string batch_norm_page(const NormExample& example, bool bold) {
@@ -120,32 +156,97 @@ std::string batch_norm_page(const NormExample& example, bool bold) {
   return explain_batch_norm(example, bold);
 }
 
-void add_norm(CLI::App* explain, const std::string& name, const std::string& description,
-              std::string (*page)(const NormExample&, bool)) {
-  struct Arguments {
-    InputOptions input;
-    NormExample example;
+std::string instance_norm_page(const NormExample& example, bool bold) {
+  require(example.positions > 1, "--positions",
+          "a channel with one position has nothing to average over; give two or more");
+  return explain_instance_norm(example, bold);
+}
+
+const std::vector<NormLayer>& norm_layers() {
+  static const std::vector<NormLayer> layers = {
+      {.name = "batch-norm",
+       .description = "Batch normalization: each feature over the samples",
+       .page = batch_norm_page,
+       .examples = "  evenkeel explain batch-norm --samples 8 --features 3 --seed 7\n"
+                   "  evenkeel explain batch-norm --input '1,2,3;4,6,8' --weight 1,2,0.5"},
+      {.name = "layer-norm",
+       .description = "Layer normalization: each sample over its features",
+       .page = explain_layer_norm,
+       .examples = "  evenkeel explain layer-norm --samples 3 --features 5\n"
+                   "  evenkeel explain layer-norm --input '1,2,3;4,6,8' --bias 0,0,1"},
+      {.name = "group-norm",
+       .description = "Group normalization: each sample over groups of its channels",
+       .page = explain_group_norm,
+       .columns = "channels",
+       .groups = true,
+       .channels = 6,
+       .examples = "  evenkeel explain group-norm --channels 8 --groups 4\n"
+                   "  evenkeel explain group-norm --channels 4 --positions 3 --groups 2\n"
+                   "  evenkeel explain group-norm --input '1,3,10,30;5,5,0,8' --groups 2"},
+      {.name = "instance-norm",
+       .description = "Instance normalization: each channel of a sample over its positions",
+       .page = instance_norm_page,
+       .columns = "channels",
+       .channels = 2,
+       .positions = 3,
+       .examples = "  evenkeel explain instance-norm --channels 3 --positions 4\n"
+                   "  evenkeel explain instance-norm --input '1,2,3,10,20,30' --positions 3"},
+      {.name = "rms-norm",
+       .description = "RMS normalization: each sample by its mean square, without a mean",
+       .page = explain_rms_norm,
+       .bias = false,
+       .unit_offset = true,
+       .examples = "  evenkeel explain rms-norm --input '3,4,0,0;1,-1,1,1'\n"
+                   "  evenkeel explain rms-norm --weight 0,1,0.5,-0.5 --unit-offset"},
   };
-  auto arguments = std::make_shared<Arguments>();
+  return layers;
+}
+
+void add_norm(CLI::App* explain, const NormLayer& layer) {
+  auto arguments = std::make_shared<NormArguments>();
   NormExample& example = arguments->example;
-  CLI::App* command = explain->add_subcommand(name, description);
-  add_input_options(command, arguments->input);
-  command->add_option("--eps", example.eps, "Added to the variance; above 0")
+  arguments->input.features = layer.channels;
+  example.positions = layer.positions;
+  example.groups = layer.groups ? 2 : 1;
+  CLI::App* command = explain->add_subcommand(layer.name, layer.description);
+  add_input_options(command, arguments->input, layer.columns);
+  const bool channels = layer.columns == "channels";
+  if (channels) {
+    command
+        ->add_option("--positions", example.positions,
+                     "Positions of each channel; columns go channel by channel")
+        ->check(up_to_most())
+        ->capture_default_str();
+  }
+  if (layer.groups) {
+    command->add_option("--groups", example.groups, "Groups of channels; divides the channels")
+        ->check(up_to_most())
+        ->capture_default_str();
+  }
+  command
+      ->add_option("--eps", example.eps,
+                   fmt::format("Added to the {}; above 0", layer.bias ? "variance" : "mean square"))
       ->capture_default_str();
-  command->add_option("--weight", example.weight, "One number a feature, by commas; without it, 1")
+  const std::string unit = channels ? "channel" : "feature";
+  command
+      ->add_option("--weight", example.weight,
+                   fmt::format("One number a {}, by commas; without it, 1", unit))
       ->delimiter(',');
-  command->add_option("--bias", example.bias, "One number a feature, by commas; without it, 0")
-      ->delimiter(',');
-  command->footer(
-      fmt::format("Examples:\n"
-                  "  evenkeel explain {0}\n"
-                  "  evenkeel explain {0} --samples 8 --features 3 --seed 7\n"
-                  "  evenkeel explain {0} --input '1,2,3;4,6,8' --weight 1,2,0.5 --bias 0,0,1",
-                  name));
-  command->callback([arguments, page] {
-    arguments->example.x = make_input(arguments->input, 1);
-    check(arguments->example);
-    write_text(stdout, page(arguments->example, bold_output()));
+  if (layer.bias) {
+    command
+        ->add_option("--bias", example.bias,
+                     fmt::format("One number a {}, by commas; without it, 0", unit))
+        ->delimiter(',');
+  }
+  if (layer.unit_offset) {
+    command->add_flag("--unit-offset", example.unit_offset,
+                      "1 is added to the weight, which is 0 if not given");
+  }
+  command->footer(fmt::format("Examples:\n  evenkeel explain {}\n{}", layer.name, layer.examples));
+  command->callback([arguments, &layer] {
+    arguments->example.x = make_input(arguments->input, 1, arguments->example.positions);
+    check(arguments->example, layer);
+    write_text(stdout, layer.page(arguments->example, bold_output()));
   });
 }
 
@@ -182,7 +283,7 @@ void add_lrn(CLI::App* explain) {
 
   CLI::App* command =
       explain->add_subcommand("lrn", "Local response normalization over a window of channels");
-  add_input_options(command, arguments->input);
+  add_input_options(command, arguments->input, "features");
   command->add_option("--convention", arguments->convention, "Whose reading of size and alpha")
       ->check(CLI::IsMember(names))
       ->capture_default_str();
@@ -232,17 +333,19 @@ void add_explain(CLI::App& app) {
       "Examples:\n"
       "  evenkeel explain batch-norm\n"
       "  evenkeel explain layer-norm --samples 3 --features 5\n"
+      "  evenkeel explain group-norm --groups 3\n"
       "  evenkeel explain lrn --convention torch\n"
       "\n"
       "'evenkeel explain LAYER --help' describes a layer's options.");
-  add_norm(explain, "batch-norm", "Batch normalization: each feature over the samples",
-           batch_norm_page);
-  add_norm(explain, "layer-norm", "Layer normalization: each sample over its features",
-           explain_layer_norm);
+  std::vector<std::string> names;
+  for (const NormLayer& layer : norm_layers()) {
+    add_norm(explain, layer);
+    names.push_back(layer.name);
+  }
   add_lrn(explain);
-  explain->callback([explain] {
+  explain->callback([explain, names] {
     if (explain->get_subcommands().empty()) {
-      throw CLI::RequiredError("One of batch-norm, layer-norm and lrn");
+      throw CLI::RequiredError(fmt::format("One of {} and lrn", fmt::join(names, ", ")));
     }
   });
 }

@@ -24,7 +24,7 @@
 namespace evenkeel::cli {
 namespace {
 
-struct Arguments {
+struct LabArguments {
   std::vector<std::string> ids;
   bool all = false;
   bool list = false;
@@ -37,7 +37,7 @@ struct Arguments {
 };
 
 // In the lab's order, the cheapest first.
-std::vector<const lab::Experiment*> chosen(const Arguments& arguments) {
+std::vector<const lab::Experiment*> chosen(const LabArguments& arguments) {
   if (arguments.ids.empty() && !arguments.all) {
     throw CLI::ValidationError(
         "no experiment is named; name one or more, or give --all ('evenkeel lab --list' shows "
@@ -84,7 +84,7 @@ void throw_if_trials_failed(const lab::LabResults& results) {
   if (count > 0) throw Error(fmt::format("{} trials failed:{}", count, failed));
 }
 
-void measure(const Arguments& arguments) {
+void measure(const LabArguments& arguments) {
   const lab::LabConfig config = {.experiments = chosen(arguments),
                                  .mode = arguments.full ? lab::Mode::full : lab::Mode::quick,
                                  .jobs = arguments.jobs,
@@ -114,7 +114,7 @@ void measure(const Arguments& arguments) {
   throw_if_trials_failed(results);
 }
 
-void run(const Arguments& arguments) {
+void lab_command(const LabArguments& arguments) {
   if (arguments.list) {
     write_text(stdout, list_of(lab::experiments()));
   } else if (!arguments.report.empty()) {
@@ -124,7 +124,7 @@ void run(const Arguments& arguments) {
   }
 }
 
-constexpr const char* examples =
+constexpr const char* lab_examples =
     "Tests claims about normalization by experiments, and gives each a verdict: confirmed,\n"
     "refuted, or depends. The rule was fixed before and stands in the report. Writes report.html\n"
     "(self-contained) and results.json after each experiment, and keeps each trial in trials/.\n"
@@ -140,7 +140,7 @@ constexpr const char* examples =
 }  // namespace
 
 void add_lab(CLI::App& app) {
-  auto arguments = std::make_shared<Arguments>();
+  auto arguments = std::make_shared<LabArguments>();
   CLI::App* command =
       app.add_subcommand("lab", "Test claims about normalization, each by an experiment");
   auto* ids = command->add_option("ID", arguments->ids, "Experiments to run")->type_name("");
@@ -174,8 +174,8 @@ void add_lab(CLI::App& app) {
       ->excludes(ids)
       ->excludes(all)
       ->excludes(list);
-  command->footer(examples);
-  command->callback([arguments] { run(*arguments); });
+  command->footer(lab_examples);
+  command->callback([arguments] { lab_command(*arguments); });
 }
 
 }  // namespace evenkeel::cli

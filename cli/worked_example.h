@@ -28,10 +28,17 @@ struct Matrix {
 };
 
 struct NormExample {
-  Matrix x;
-  std::vector<double> weight;  // per feature; empty: 1
-  std::vector<double> bias;    // per feature; empty: 0
+  Matrix x;  // a sample's columns: channel by channel, position by position
+  std::int64_t positions = 1;
+  std::int64_t groups = 1;     // of channels; of group normalization alone
+  std::vector<double> weight;  // per channel; empty: the one that changes nothing
+  std::vector<double> bias;    // per channel; empty: 0
   double eps = 1e-5;
+  bool unit_offset = false;  // whether 1 is added to the weight; of RMS normalization alone
+
+  // Where there is one position, a channel is what the page calls a feature.
+  std::int64_t channels() const { return x.features / positions; }
+  Shape shape() const { return {.n = x.samples, .c = channels(), .s = positions}; }
 };
 
 // Each page as text; `bold` marks the group that is worked out by hand with terminal codes. They
@@ -39,6 +46,9 @@ struct NormExample {
 // than the page's steps lead to.
 std::string explain_batch_norm(const NormExample& example, bool bold);
 std::string explain_layer_norm(const NormExample& example, bool bold);
+std::string explain_group_norm(const NormExample& example, bool bold);
+std::string explain_instance_norm(const NormExample& example, bool bold);
+std::string explain_rms_norm(const NormExample& example, bool bold);
 std::string explain_local_response_norm(const Matrix& x, const LocalResponseNormOptions& options,
                                         std::string_view convention, bool bold);
 

@@ -41,6 +41,13 @@ double initial_std(const NetworkPlan& plan, const torch::Tensor& weight) {
   return std::sqrt(2 / fan_in);
 }
 
+// The shape of one sample's values.
+std::vector<std::int64_t> features_of(const LayerPlan& layer, std::int64_t rows,
+                                      std::int64_t cols) {
+  if (layer.convolution) return {layer.width, rows, cols};
+  return {layer.width};
+}
+
 }  // namespace
 
 Normalization no_norm() { return {.name = "none", .make = {}}; }
@@ -59,19 +66,32 @@ Normalization batch_norm(const BatchNormPlan& plan) {
 
 Normalization layer_norm(double eps) {
   const auto make = [eps](const LayerPlan& layer, std::int64_t rows, std::int64_t cols) {
-    std::vector<std::int64_t> features = {layer.width};
-    if (layer.convolution) features.insert(features.end(), {rows, cols});
-    return AnyModule(nn::LayerNorm(torch::nn::LayerNormOptions(features).eps(eps)));
+    return AnyModule(
+        nn::LayerNorm(torch::nn::LayerNormOptions(features_of(layer, rows, cols)).eps(eps)));
   };
   return {.name = "layer", .make = make};
 }
 
+Normalization rms_norm(double eps) {
+  const auto make = [eps](const LayerPlan& layer, std::int64_t rows, std::int64_t cols) {
+    return AnyModule(nn::RMSNorm(nn::RMSNormOptions(features_of(layer, rows, cols)).eps(eps)));
+  };
+  return {.name = "rms", .make = make};
+}
+
 Normalization group_norm(std::int64_t groups) {
   const auto make = [groups](const LayerPlan& layer, std::int64_t, std::int64_t) {
-    const std::int64_t count = groups > 0 ? groups : layer.width;
-    return AnyModule(torch::nn::GroupNorm(torch::nn::GroupNormOptions(count, layer.width)));
+    return AnyModule(nn::GroupNorm(groups, layer.width));
   };
-  return {.name = groups > 0 ? "group" : "instance", .make = make};
+  return {.name = "group", .make = make};
+}
+
+Normalization instance_norm() {
+  const auto make = [](const LayerPlan& layer, std::int64_t, std::int64_t) {
+    return AnyModule(
+        nn::InstanceNorm2d(torch::nn::InstanceNorm2dOptions(layer.width).affine(true)));
+  };
+  return on_convolutions({.name = "instance", .make = make});
 }
 
 Normalization local_response_norm(const LocalResponseNormOptions& options) {
@@ -96,7 +116,8 @@ Normalization on_convolutions(Normalization norm) {
 }
 
 const std::vector<std::string>& norm_names() {
-  static const std::vector<std::string> names = {"none", "batch", "layer", "lrn"};
+  static const std::vector<std::string> names = {"none",     "batch", "layer", "group",
+                                                 "instance", "rms",   "lrn"};
   return names;
 }
 
@@ -104,6 +125,9 @@ Normalization norm_of(std::string_view name) {
   if (name == "none") return no_norm();
   if (name == "batch") return batch_norm();
   if (name == "layer") return layer_norm();
+  if (name == "group") return group_norm();
+  if (name == "instance") return instance_norm();
+  if (name == "rms") return rms_norm();
   if (name == "lrn") return local_response_norm(LocalResponseNormOptions::paper());
   throw Error(
       fmt::format("unknown norm '{}', expected one of {}", name, fmt::join(norm_names(), ", ")));

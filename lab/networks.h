@@ -54,9 +54,9 @@ std::vector<std::string> network_names();
 // Throws Error, which lists the known ones.
 const NetworkPlan& network_plan(std::string_view name);
 
-// A normalization, as a network takes it: what stands after each hidden layer's weights. batch,
-// layer and group go between the weights and the activation function, as in their papers; lrn and
-// scale after the activation function, as in AlexNet.
+// A normalization, as a network takes it: what stands after each hidden layer's weights. lrn and
+// scale go after the activation function, as in AlexNet; all others between the weights and the
+// activation function, as in their papers.
 struct Normalization {
   std::string name;
   bool after_activation = false;
@@ -74,18 +74,22 @@ struct BatchNormPlan {
 
 Normalization no_norm();
 Normalization batch_norm(const BatchNormPlan& plan = {});
-// Over all values of a sample, or over its channels and positions.
+// Over all values of a sample: the units of a dense layer, the maps and positions of a convolution.
 Normalization layer_norm(double eps = 1e-5);
-// torch's: evenkeel has none yet. groups 0: as many as there are units or maps (InstanceNorm).
-Normalization group_norm(std::int64_t groups);
+Normalization rms_norm(double eps = 1e-5);
+// Over each of `groups` groups of neighboring units, or of maps with their positions. The default
+// divides the layers of every network here.
+Normalization group_norm(std::int64_t groups = 4);
+// Over the positions of each map. A dense layer's unit has a single value, so nothing stands there.
+Normalization instance_norm();
 Normalization local_response_norm(const LocalResponseNormOptions& options);
 // Multiplies by a constant: the control for LRN.
 Normalization constant_scale(double factor);
 
-// The same on convolutions alone.
+// The same on convolutions alone: on a network that has none, it is no normalization.
 Normalization on_convolutions(Normalization norm);
 
-// Those that `compare` knows: none, batch, layer, and lrn with the paper's constants.
+// Those that `compare` knows, with their defaults above; lrn with the paper's constants.
 const std::vector<std::string>& norm_names();
 // Throws Error, which lists them.
 Normalization norm_of(std::string_view name);

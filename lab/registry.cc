@@ -11,14 +11,17 @@
 namespace evenkeel::lab {
 
 // experiments.inc, which CMake writes, has a line EVENKEEL_EXPERIMENT(name) for each file.
-#define EVENKEEL_EXPERIMENT(name) Experiment name##_experiment();
+#define EVENKEEL_EXPERIMENT(name) \
+  namespace name {                \
+  Experiment experiment();        \
+  }
 #include "lab/experiments.inc"
 #undef EVENKEEL_EXPERIMENT
 
 const std::vector<Experiment>& experiments() {
   static const std::vector<Experiment> all = [] {
     std::vector<Experiment> found;
-#define EVENKEEL_EXPERIMENT(name) found.push_back(name##_experiment());
+#define EVENKEEL_EXPERIMENT(name) found.push_back(name::experiment());
 #include "lab/experiments.inc"
 #undef EVENKEEL_EXPERIMENT
     std::ranges::stable_sort(found, {}, &Experiment::full_minutes);

@@ -9,7 +9,7 @@
 namespace evenkeel::lab {
 
 // One for each file in lab/experiments/, cheapest first. A file name.cc there defines
-// `Experiment name_experiment()`; nothing else has to know of it.
+// `Experiment experiment()` in the namespace evenkeel::lab::name; nothing else has to know of it.
 const std::vector<Experiment>& experiments();
 
 // Throws Error, which lists the known ids.

@@ -34,10 +34,12 @@ void check_forward(const Check& check, const BatchNormForward<T>& args,
   check.same_shape_or_absent("residual", args.residual, shape);
   check.same_shape("y", args.y, shape);
   check.eps(options.eps);
+  check.activation(options.activation);
 }
 
 template <class T>
-void check_backward(const Check& check, const BatchNormBackward<T>& args) {
+void check_backward(const Check& check, const BatchNormBackward<T>& args,
+                    const BatchNormBackwardOptions& options) {
   const Shape& shape = args.x.shape;
   check.shape("x", args.x);
   check.same_shape("dy", args.dy, shape);
@@ -50,6 +52,7 @@ void check_backward(const Check& check, const BatchNormBackward<T>& args) {
   check.same_shape_or_absent("dresidual", args.dresidual, shape);
   check.size_or_absent("dweight", args.dweight, shape.c, "channels");
   check.size_or_absent("dbias", args.dbias, shape.c, "channels");
+  check.activation(options.activation);
 }
 
 // Of the arguments of a training forward or an inference.
@@ -183,6 +186,7 @@ void batch_norm_inference(const BatchNormInference<T>& args,
   check.same_shape_or_absent("residual", args.residual, shape);
   check.same_shape("y", args.y, shape);
   check.eps(options.eps);
+  check.activation(options.activation);
   const auto* coefficients = for_each_channel<Scratch::affine>(shape.c, [&](std::int64_t c) {
     const double rstd = rstd_of(value_or(args.var, c, 1), options.eps);
     set_if_wanted(args.rstd, c, rstd);
@@ -199,7 +203,7 @@ void batch_norm_backward(const BatchNormBackward<T>& args,
                          const BatchNormBackwardOptions& options) {
   using P = Wide<T>;
   const Check check("batch_norm_backward");
-  check_backward(check, args);
+  check_backward(check, args, options);
   const Shape& shape = args.x.shape;
   if (shape.size() == 0) {
     std::ranges::fill(args.dweight, P{0});
@@ -253,7 +257,7 @@ template <class T>
 void batch_norm_gradient_sums(const BatchNormBackward<T>& args, const BatchNormSums<double>& sums,
                               const BatchNormBackwardOptions& options) {
   const Check check("batch_norm_gradient_sums");
-  check_backward(check, args);
+  check_backward(check, args, options);
   const Shape& shape = args.x.shape;
   check.size("sums.dy", sums.dy, shape.c, "channels");
   check.size("sums.dy_x", sums.dy_x, shape.c, "channels");
@@ -273,7 +277,7 @@ template <class T>
 void batch_norm_backward(const BatchNormBackward<T>& args, const BatchNormSums<const double>& sums,
                          double count, const BatchNormBackwardOptions& options) {
   const Check check("batch_norm_backward");
-  check_backward(check, args);
+  check_backward(check, args, options);
   const Shape& shape = args.x.shape;
   check.size("sums.dy", sums.dy, shape.c, "channels");
   check.size("sums.dy_x", sums.dy_x, shape.c, "channels");

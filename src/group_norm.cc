@@ -121,6 +121,7 @@ void group_norm_forward(const GroupNormForward<T>& args, const GroupNormOptions&
   check.size_or_absent("rstd", args.rstd, shape.n * options.groups, "samples times groups");
   check.same_shape("y", args.y, shape);
   check.eps(options.eps);
+  check.activation(options.activation);
   if (shape.size() > 0) normalize_groups(args, options);
 }
 
@@ -138,6 +139,7 @@ void group_norm_backward(const GroupNormBackward<T>& args, const GroupNormOption
   check.same_shape_or_absent("dx", args.dx, shape);
   check.size_or_absent("dweight", args.dweight, shape.c, "channels");
   check.size_or_absent("dbias", args.dbias, shape.c, "channels");
+  check.activation(options.activation);
   if (shape.size() == 0) {
     std::ranges::fill(args.dweight, Wide<T>{0});
     std::ranges::fill(args.dbias, Wide<T>{0});

@@ -1,12 +1,15 @@
-// What the three operations of the bridge share.
+// What the operations of the bridge share.
 #pragma once
 
 #include <torch/torch.h>
 
+#include <cstddef>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
 
+#include "evenkeel/activation.h"
 #include "evenkeel/float16.h"
 #include "evenkeel/torch/convert.h"
 
@@ -27,7 +30,7 @@ void dispatch(const torch::Tensor& x, Body&& body) {
   }
 }
 
-// The dtype of the core's Stat<T> for the dtype T of x.
+// The dtype of the core's Wide<T> for the dtype T of x.
 inline torch::ScalarType statistics_type(const torch::Tensor& x) {
   return x.scalar_type() == torch::kFloat64 ? torch::kFloat64 : torch::kFloat32;
 }
@@ -41,6 +44,11 @@ torch::Tensor as_statistics(const torch::Tensor& tensor, const torch::Tensor& x)
 void check_parameter(std::string_view op, std::string_view argument, const torch::Tensor& tensor,
                      const torch::Tensor& x, torch::IntArrayRef shape);
 
+// Throws Error unless x is a floating point tensor on the CPU of shape (samples, channels, ...),
+// and weight and bias are parameters per channel.
+void check_channels(std::string_view op, const torch::Tensor& x, const torch::Tensor& weight,
+                    const torch::Tensor& bias);
+
 // Throws Error unless the residual is undefined, or is on the CPU with the dtype and shape of x.
 void check_residual(std::string_view op, const torch::Tensor& residual, const torch::Tensor& x);
 
@@ -53,6 +61,22 @@ bool recorded(torch::TensorList inputs);
 // AutogradContext::mark_dirty.
 torch::Tensor output_of(const torch::Tensor& input, const torch::Tensor& dense_input,
                         bool over_input, torch::autograd::variable_list& dirty);
+
+// Which gradients a backward is asked for. Ask in the order of the forward's inputs, since autograd
+// counts them without those that were absent.
+class WantedGradients {
+ public:
+  explicit WantedGradients(torch::autograd::AutogradContext* ctx) : ctx_(ctx) {}
+  bool next(bool present = true) { return present && ctx_->needs_input_grad(next_++); }
+
+ private:
+  torch::autograd::AutogradContext* ctx_;
+  std::size_t next_ = 0;
+};
+
+// Hands the activation of a forward to its backward.
+void save_activation(torch::autograd::AutogradContext* ctx, const Activation& activation);
+Activation saved_activation(torch::autograd::AutogradContext* ctx);
 
 // Throws Error if a backward is itself being recorded: the bridge has no second derivatives, and
 // gradients without history would make them silently wrong.
@@ -69,7 +93,26 @@ inline torch::Tensor or_input(const torch::Tensor& output, const torch::Tensor& 
   return output.is_alias_of(input) ? input : output;
 }
 
+// A parameter that may be absent, as an autograd function gets it.
+inline torch::Tensor or_undefined(const torch::optional<torch::Tensor>& tensor) {
+  return tensor ? *tensor : torch::Tensor();
+}
+
+// Makes a module that derives from one of torch's hold the parameters, buffers and training flag of
+// that one. They are assigned, because a constructor that works with every libtorch cannot copy
+// them: torch::nn::Module is a virtual base in some versions (1.13) and not in others (2.15).
+inline void adopt_state(torch::nn::Module& ours, const torch::nn::Module& theirs) { ours = theirs; }
+
+// The clone of a module that derives from torch's `Theirs`, whose own clone makes a `Theirs`.
+template <class Theirs, class Ours>
+std::shared_ptr<Ours> clone_of(const Ours& layer, const torch::optional<torch::Device>& device) {
+  const auto copied = layer.Theirs::clone(device);
+  return std::make_shared<Ours>(dynamic_cast<const Theirs&>(*copied));
+}
+
 // What a torch module prints of itself, under evenkeel's namespace.
 std::string description_of(const torch::nn::Module& torch_module);
+// What follows that: " + ReLU", for example; nothing for no activation.
+std::string description_of(const Activation& activation);
 
 }  // namespace evenkeel::nn

@@ -1,6 +1,5 @@
 #include "evenkeel/local_response_norm.h"
 
-#include "evenkeel/error.h"
 #include "evenkeel/torch/functional.h"
 #include "evenkeel/torch/local_response_norm.h"
 #include "torch/bridge.h"
@@ -57,17 +56,18 @@ struct LocalResponseNormFunction : torch::autograd::Function<LocalResponseNormFu
 }  // namespace
 
 torch::Tensor local_response_norm(const torch::Tensor& x, const Window& options, bool in_place) {
-  check_floating_cpu("local_response_norm", "x", x);
-  if (x.dim() < 2) {
-    throw Error(c10::str("local_response_norm: x has ", x.dim(),
-                         " dimensions, expected 2 or more: (samples, channels, ...)"));
-  }
+  check_channels("local_response_norm", x, {}, {});
   return or_input(LocalResponseNormFunction::apply(x, options, in_place && !recorded({x})), x);
 }
 
 LocalResponseNormImpl::LocalResponseNormImpl(const Window& convention)
     : torch::nn::LocalResponseNormImpl(convention.behind + convention.ahead + 1),
       window(convention) {}
+
+LocalResponseNormImpl::LocalResponseNormImpl(const torch::nn::LocalResponseNormImpl& other)
+    : torch::nn::LocalResponseNormImpl(other) {
+  adopt_state(*this, other);
+}
 
 torch::Tensor LocalResponseNormImpl::forward(const torch::Tensor& x) {
   const auto of_torch = Window::torch(options.size(), options.alpha(), options.beta(), options.k());
@@ -76,9 +76,7 @@ torch::Tensor LocalResponseNormImpl::forward(const torch::Tensor& x) {
 
 std::shared_ptr<torch::nn::Module> LocalResponseNormImpl::clone(
     const torch::optional<torch::Device>& device) const {
-  const auto copied = torch::nn::LocalResponseNormImpl::clone(device);
-  auto copy = std::make_shared<LocalResponseNormImpl>(
-      dynamic_cast<const torch::nn::LocalResponseNormImpl&>(*copied));
+  const auto copy = clone_of<torch::nn::LocalResponseNormImpl>(*this, device);
   copy->window = window;
   copy->in_place = in_place;
   return copy;

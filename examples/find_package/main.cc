@@ -11,7 +11,7 @@ void normalize(std::vector<float>& images, std::vector<float>& running_mean,
                std::vector<float>& running_var) {
   evenkeel::TensorView<float> x(images.data(), {.n = 32, .c = 3, .s = 28 * 28});
   evenkeel::batch_norm_forward<float>(
-      {.x = x, .y = x, .running = {.mean = running_mean, .var = running_var}},
+      {.x = x, .running = {.mean = running_mean, .var = running_var}, .y = x},
       {.update = evenkeel::RunningUpdate::moving_average(0.1)});
 }
 // [end snippet]

@@ -58,6 +58,15 @@ TORCH_MODULE(Block);
 // [end snippet]
 
 // [snippet]
+// GroupNorm and the SiLU behind it in one pass, as in the blocks of a diffusion network.
+evenkeel::nn::GroupNorm make_group_norm(std::int64_t channels) {
+  evenkeel::nn::GroupNorm norm(/*num_groups=*/4, channels);
+  norm->activation = evenkeel::Activation::silu;
+  return norm;
+}
+// [end snippet]
+
+// [snippet]
 // A step of a transformer: what goes into the layer, and the sum that goes past it.
 torch::Tensor feed_forward(evenkeel::nn::LayerNorm& norm, torch::nn::Linear& layer,
                            const torch::Tensor& attention, const torch::Tensor& stream) {
@@ -67,10 +76,10 @@ torch::Tensor feed_forward(evenkeel::nn::LayerNorm& norm, torch::nn::Linear& lay
 // [end snippet]
 
 // [snippet]
-// For inference: evenkeel's layers, each ReLU within its BatchNorm, and that in place.
+// For inference: evenkeel's layers, each activation within its BatchNorm, and that in place.
 void prepare_for_inference(torch::nn::Sequential& network) {
   evenkeel::nn::replace_normalization(*network);
-  evenkeel::nn::fuse_batch_norm_relu(*network);
+  evenkeel::nn::fuse_activations(*network);
   for (auto& [name, layer] : evenkeel::nn::batch_norm_layers(*network)) layer->in_place = true;
   network->eval();
 }
@@ -142,6 +151,12 @@ int main() {
   expect(torch::allclose(block->forward(x), torch::relu(by_torch(block->conv2->forward(h)) + x),
                          1e-4, 1e-4),
          "the fused block is that of torch's layers");
+
+  // GroupNorm with its SiLU likewise.
+  const auto features = torch::randn({2, 8, 6, 6});
+  expect(torch::allclose(make_group_norm(8)->forward(features),
+                         torch::silu(torch::group_norm(features, 4)), 1e-4, 1e-4),
+         "the group norm is that of torch's layers");
 
   // The step of a transformer likewise.
   evenkeel::nn::LayerNorm norm(std::vector<std::int64_t>{16});

@@ -9,7 +9,8 @@ namespace evenkeel {
 // Fused, an activation saves writing and reading a whole tensor. Its gradient is taken at the value
 // before it, which the backward computes again from x, so that nothing more is stored.
 //
-// NaN stays NaN.
+// NaN stays NaN. An operation throws Error if low > high, or if a bound is NaN or the slope not
+// finite.
 struct Activation {
   enum class Kind : std::uint8_t { clamp, leaky_relu, silu, hardswish };
 

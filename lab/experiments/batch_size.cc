@@ -13,7 +13,7 @@
 #include "lab/measure.h"
 #include "lab/train_trial.h"
 
-namespace evenkeel::lab {
+namespace evenkeel::lab::batch_size {
 namespace {
 
 constexpr double threshold = 0.02;
@@ -196,7 +196,7 @@ std::vector<Figure> draw(const Outcomes& outcomes) {
 
 }  // namespace
 
-Experiment batch_size_experiment() {
+Experiment experiment() {
   const auto full = design(Mode::full);
   return {
       .id = "batch-size",
@@ -229,6 +229,7 @@ Experiment batch_size_experiment() {
           small),
       .quick_minutes = 0.8,
       .full_minutes = 18,
+      .revision = 2,  // GroupNorm became evenkeel's own
       .columns = {{"test_accuracy", "Test accuracy", Format::percent},
                   {"exact_accuracy", "with exact statistics", Format::percent},
                   {"batch_accuracy", "with batch statistics", Format::percent},
@@ -242,4 +243,4 @@ Experiment batch_size_experiment() {
   };
 }
 
-}  // namespace evenkeel::lab
+}  // namespace evenkeel::lab::batch_size

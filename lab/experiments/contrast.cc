@@ -12,7 +12,7 @@
 #include "lab/measure.h"
 #include "lab/train_trial.h"
 
-namespace evenkeel::lab {
+namespace evenkeel::lab::contrast {
 namespace {
 
 constexpr double threshold = 0.02;
@@ -57,10 +57,6 @@ Design design(Mode mode) {
   return design;
 }
 
-// InstanceNorm: over the positions of each map. A dense layer's unit has a single value, so nothing
-// stands there.
-Normalization instance_norm() { return on_convolutions(group_norm(0)); }
-
 // Gray values 0 .. 255, as they were before standardization.
 Dataset raw_of(const Dataset& data) {
   Dataset raw = data;
@@ -84,19 +80,18 @@ std::string value_at(double contrast) { return fmt::format("accuracy at contrast
 Measured measure(const Trial& trial, const Context& context) {
   const bool raw = trial.arm.settings.at("raw").get<bool>();
   const Dataset data = raw ? raw_of(context.data) : context.data;
-  return train_trial(
-      {.network = network_plan("cnn"),
-       .norm = trial.arm.norm == "instance" ? instance_norm() : norm_of(trial.arm.norm),
-       .batch_size = batch_size,
-       .eval_points = 0,
-       .finish =
-           [&](Network& network, Measured& measured) {
-             for (const double contrast : contrasts) {
-               measured.values[value_at(contrast)] =
-                   score(network, with_contrast(data.test, contrast)).accuracy;
-             }
-           }},
-      trial, {data, context.stop, context.on_step});
+  return train_trial({.network = network_plan("cnn"),
+                      .norm = norm_of(trial.arm.norm),
+                      .batch_size = batch_size,
+                      .eval_points = 0,
+                      .finish =
+                          [&](Network& network, Measured& measured) {
+                            for (const double contrast : contrasts) {
+                              measured.values[value_at(contrast)] =
+                                  score(network, with_contrast(data.test, contrast)).accuracy;
+                            }
+                          }},
+                     trial, {data, context.stop, context.on_step});
 }
 
 std::vector<double> accuracy(const Outcomes& outcomes, const Kind& kind, bool raw) {
@@ -218,7 +213,7 @@ std::vector<Column> columns() {
 
 }  // namespace
 
-Experiment contrast_experiment() {
+Experiment experiment() {
   const auto full = design(Mode::full);
   return {
       .id = "contrast",
@@ -251,6 +246,7 @@ Experiment contrast_experiment() {
                                 format_number(threshold, Format::points)),
       .quick_minutes = 0.7,
       .full_minutes = 8,
+      .revision = 2,  // InstanceNorm became evenkeel's own
       .columns = columns(),
       .design = design,
       .measure = measure,
@@ -259,4 +255,4 @@ Experiment contrast_experiment() {
   };
 }
 
-}  // namespace evenkeel::lab
+}  // namespace evenkeel::lab::contrast

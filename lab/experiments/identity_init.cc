@@ -16,7 +16,7 @@
 #include "lab/gradient.h"
 #include "lab/train_trial.h"
 
-namespace evenkeel::lab {
+namespace evenkeel::lab::identity_init {
 namespace {
 
 constexpr double lr = 0.1;
@@ -303,7 +303,7 @@ std::vector<Figure> draw(const Outcomes& outcomes) {
 
 }  // namespace
 
-Experiment identity_init_experiment() {
+Experiment experiment() {
   return {
       .id = "identity-init",
       .title = "Is gamma = σ, beta = μ the same as no BatchNorm?",
@@ -350,4 +350,4 @@ Experiment identity_init_experiment() {
       .draw = draw};
 }
 
-}  // namespace evenkeel::lab
+}  // namespace evenkeel::lab::identity_init

@@ -14,7 +14,7 @@
 #include "lab/experiment.h"
 #include "lab/gradient.h"
 
-namespace evenkeel::lab {
+namespace evenkeel::lab::invariance {
 namespace {
 
 // The library asks for an eps above 0; this one is lost beside any variance.
@@ -285,7 +285,7 @@ std::vector<Figure> draw(const Outcomes& outcomes) {
 
 }  // namespace
 
-Experiment invariance_experiment() {
+Experiment experiment() {
   return {
       .id = "invariance",
       .title = "Scale invariance",
@@ -328,4 +328,4 @@ Experiment invariance_experiment() {
       .draw = draw};
 }
 
-}  // namespace evenkeel::lab
+}  // namespace evenkeel::lab::invariance

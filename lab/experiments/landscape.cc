@@ -14,7 +14,7 @@
 #include "lab/gradient.h"
 #include "lab/norm_grid.h"
 
-namespace evenkeel::lab {
+namespace evenkeel::lab::landscape {
 namespace {
 
 constexpr std::int64_t checkpoints = 20;
@@ -238,7 +238,7 @@ std::vector<Figure> draw(const Outcomes& outcomes) {
 
 }  // namespace
 
-Experiment landscape_experiment() {
+Experiment experiment() {
   return {
       .id = "landscape",
       .title = "A smoother landscape",
@@ -280,4 +280,4 @@ Experiment landscape_experiment() {
       .draw = draw};
 }
 
-}  // namespace evenkeel::lab
+}  // namespace evenkeel::lab::landscape

@@ -12,7 +12,7 @@
 #include "lab/experiment.h"
 #include "lab/train_trial.h"
 
-namespace evenkeel::lab {
+namespace evenkeel::lab::lr_range {
 namespace {
 
 constexpr std::int64_t width = 64;
@@ -200,7 +200,7 @@ std::vector<Figure> draw(const Outcomes& outcomes) {
 
 }  // namespace
 
-Experiment lr_range_experiment() {
+Experiment experiment() {
   const auto full = design(Mode::full);
   return {
       .id = "lr-range",
@@ -236,4 +236,4 @@ Experiment lr_range_experiment() {
   };
 }
 
-}  // namespace evenkeel::lab
+}  // namespace evenkeel::lab::lr_range

@@ -14,7 +14,7 @@
 #include "lab/experiment.h"
 #include "lab/train_trial.h"
 
-namespace evenkeel::lab {
+namespace evenkeel::lab::lrn {
 namespace {
 
 constexpr std::int64_t batch_size = 64;
@@ -206,7 +206,7 @@ std::vector<Column> columns() {
 
 }  // namespace
 
-Experiment lrn_experiment() {
+Experiment experiment() {
   const auto full = design(Mode::full);
   const auto lrn = options(1);
   return {
@@ -247,4 +247,4 @@ Experiment lrn_experiment() {
   };
 }
 
-}  // namespace evenkeel::lab
+}  // namespace evenkeel::lab::lrn

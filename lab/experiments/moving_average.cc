@@ -13,7 +13,7 @@
 #include "lab/measure.h"
 #include "lab/train_trial.h"
 
-namespace evenkeel::lab {
+namespace evenkeel::lab::moving_average {
 namespace {
 
 constexpr std::array<std::int64_t, 2> batch_sizes = {8, 64};
@@ -174,7 +174,7 @@ std::vector<Figure> draw(const Outcomes& outcomes) {
 
 }  // namespace
 
-Experiment moving_average_experiment() {
+Experiment experiment() {
   return {
       .id = "moving-average",
       .title = "The moving average: p = 0.1, read both ways",
@@ -213,4 +213,4 @@ Experiment moving_average_experiment() {
       .draw = draw};
 }
 
-}  // namespace evenkeel::lab
+}  // namespace evenkeel::lab::moving_average

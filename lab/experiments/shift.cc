@@ -13,7 +13,7 @@
 #include "lab/gradient.h"
 #include "lab/norm_grid.h"
 
-namespace evenkeel::lab {
+namespace evenkeel::lab::shift {
 namespace {
 
 constexpr std::int64_t checkpoints = 20;
@@ -128,7 +128,7 @@ std::vector<Figure> draw(const Outcomes& outcomes) {
 
 }  // namespace
 
-Experiment shift_experiment() {
+Experiment experiment() {
   return {
       .id = "shift",
       .title = "Internal covariate shift",
@@ -162,4 +162,4 @@ Experiment shift_experiment() {
       .draw = draw};
 }
 
-}  // namespace evenkeel::lab
+}  // namespace evenkeel::lab::shift

@@ -13,7 +13,7 @@
 #include "lab/measure.h"
 #include "lab/train_trial.h"
 
-namespace evenkeel::lab {
+namespace evenkeel::lab::sigmoid {
 namespace {
 
 constexpr double threshold = 0.01;
@@ -283,7 +283,7 @@ std::string start_titles() {
 
 }  // namespace
 
-Experiment sigmoid_experiment() {
+Experiment experiment() {
   const auto full = design(Mode::full);
   return {
       .id = "sigmoid",
@@ -325,4 +325,4 @@ Experiment sigmoid_experiment() {
   };
 }
 
-}  // namespace evenkeel::lab
+}  // namespace evenkeel::lab::sigmoid

@@ -12,7 +12,7 @@
 #include "lab/measure.h"
 #include "lab/train_trial.h"
 
-namespace evenkeel::lab {
+namespace evenkeel::lab::speed {
 namespace {
 
 constexpr std::int64_t judged_images = 1000;  // held-out images whose loss is followed
@@ -240,7 +240,7 @@ std::string describe(const Task& task) {
 
 }  // namespace
 
-Experiment speed_experiment() {
+Experiment experiment() {
   const auto full = design(Mode::full);
   return {
       .id = "speed",
@@ -277,4 +277,4 @@ Experiment speed_experiment() {
   };
 }
 
-}  // namespace evenkeel::lab
+}  // namespace evenkeel::lab::speed

@@ -245,6 +245,13 @@ function networkSection(network) {
 
 // The whole page -------------------------------------------------------------------------------
 
+// Whether InstanceNorm stands nowhere in a network: its arms then train as many parameters as those
+// without normalization.
+function lacksInstanceNorm(network) {
+  const parameters = (norm) => results.armsOf(network, norm)[0]?.parameters;
+  return Number.isFinite(parameters("none")) && parameters("instance") === parameters("none");
+}
+
 function banners() {
   const oneSeed = results.arms.length > 0 && results.seeds.length < 2;
   return [
@@ -252,6 +259,9 @@ function banners() {
     [results.json.quick, "Quick run: few steps on little data. It shows that everything works, not what " +
       "the norms can do."],
     [oneSeed, "One seed only: how much the numbers change with another seed is not measured."],
+    ...results.networks.map((network) => [lacksInstanceNorm(network),
+      `${network}: InstanceNorm stands on convolutions alone. This network has none, so that arm is the same ` +
+      "as the one without normalization."]),
   ].filter(([shown]) => shown === true).map(([, text]) => element("p", { class: "banner" }, text));
 }
 

@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 
+#include "evenkeel/activation.h"
 #include "evenkeel/error.h"
 #include "evenkeel/tensor.h"
 
@@ -77,6 +78,16 @@ class Check {
     same_shape_or_absent("sum", sum, expected);
     require(sum.absent() || !residual.absent() || expected.size() == 0,
             "sum is given without a residual, expected both or no sum");
+  }
+  void activation(const Activation& a) const {
+    if (!(a.low <= a.high)) {
+      fail("the activation has the bounds " + std::to_string(a.low) + " and " +
+           std::to_string(a.high) + ", expected low <= high");
+    }
+    if (!std::isfinite(a.slope)) {
+      fail("the activation has the slope " + std::to_string(a.slope) +
+           ", expected a finite number");
+    }
   }
   void eps(double eps) const {
     if (!(eps > 0) || !std::isfinite(eps)) {

@@ -38,9 +38,11 @@ void forward(const ForwardOperands<T>& whole, const Piece& piece, const Affine<W
     for (std::int64_t n = 0; n < piece.count; ++n) {
       const auto operands = whole.at(n * piece.stride, non_temporal ? whole.prefetch_distance : 0);
       const Output<T> y{operands.y, non_temporal};
-      for_each_vector_aligned(d, y.data, piece.length, [=](auto lanes, std::int64_t i) HWY_ATTR {
-        y.put(lanes, normalized(epilogue, lanes, d, operands, i, a), d, i);
-      });
+      constexpr bool may_pass_cache = !std::is_same_v<decltype(non_temporal), std::false_type>;
+      for_each_vector_aligned<may_pass_cache>(
+          d, y.data, piece.length, [=](auto lanes, std::int64_t i) HWY_ATTR {
+            y.put(lanes, normalized(epilogue, lanes, d, operands, i, a), d, i);
+          });
     }
   };
   with_epilogue(d, whole, [&](auto epilogue) HWY_ATTR {

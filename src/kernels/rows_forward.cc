@@ -157,11 +157,12 @@ HWY_NOINLINE void write_rows(const kernels::RowsForward<T>& args, const T* x, co
     const auto scale = hn::Set(d, affine.scale[r]);
     const auto rest = hn::Set(d, affine.rest[r]);
     const Output<T> y{args.y + (row + r) * cols, non_temporal};
-    for_each_vector_aligned(d, y.data, cols, [=](auto lanes, std::int64_t i) HWY_ATTR {
-      prefetch_to_l2(next + i, prefetch_distance);
-      const auto x_hat = hn::MulAdd(hn::Sub(lanes.load(d, x + i), center), scale, rest);
-      y.put(lanes, hn::MulAdd(x_hat, lanes.load(d, weight + i), lanes.load(d, bias + i)), d, i);
-    });
+    for_each_vector_aligned<non_temporal>(
+        d, y.data, cols, [=](auto lanes, std::int64_t i) HWY_ATTR {
+          prefetch_to_l2(next + i, prefetch_distance);
+          const auto x_hat = hn::MulAdd(hn::Sub(lanes.load(d, x + i), center), scale, rest);
+          y.put(lanes, hn::MulAdd(x_hat, lanes.load(d, weight + i), lanes.load(d, bias + i)), d, i);
+        });
   }
 }
 

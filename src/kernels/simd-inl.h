@@ -187,15 +187,15 @@ HWY_INLINE void for_each_vector(D d, std::int64_t count, const Body& body) {
 // either end. Where vectors are smaller than lines of the cache, those of the lines at the two ends
 // are Edges: a line that is stored partly past the cache took 2.5 times as long (bfloat16, 27 x 27
 // planes). Each kind has one loop over its one or two ranges, since every call of body is compiled
-// for itself.
-template <class D, class T, class Body>
+// for itself. Without non-temporal stores there are no Edges.
+template <bool non_temporal = true, class D, class T, class Body>
 HWY_INLINE void for_each_vector_aligned(D d, const T* aligned, std::int64_t count,
                                         const Body& body) {
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   const std::int64_t first = std::min(misaligned(d, aligned), count);
   const std::int64_t last = first + (count - first) / lanes * lanes;
   std::int64_t begin = first, end = last;  // of the Whole vectors
-  if constexpr (static_cast<std::int64_t>(hn::MaxLanes(D())) < kLine<T>) {
+  if constexpr (non_temporal && static_cast<std::int64_t>(hn::MaxLanes(D())) < kLine<T>) {
     begin = std::min(last, first + misaligned(aligned + first, kLine<T>));
     end = begin + (last - begin) / kLine<T> * kLine<T>;
     for (std::int64_t i = first; i < last; i += lanes) {

@@ -44,15 +44,19 @@ class Compare : public testing::Test {
 
 TEST_F(Compare, TrainsAndWritesTheReport) {
   const Outcome outcome =
-      run(command({"--network", "mlp,cnn", "--norms", "none,batch,layer,lrn", "--steps", "20"}));
+      run(command({"--network", "mlp,cnn", "--norms", "none,batch,layer,group,instance,rms,lrn",
+                   "--steps", "20"}));
   ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_TRUE(outcome.err.starts_with(
+      "evenkeel: mlp has no convolution, so instance is the same there as none\n"))
+      << outcome.err;
   const auto json = results();
   EXPECT_EQ(json.at("data").at("classes"), 10);
   EXPECT_EQ(json.at("data").at("train").get<int>() + json.at("data").at("held_out").get<int>(),
             600);
   EXPECT_EQ(json.at("data").at("test"), 100);
   EXPECT_EQ(json.at("interrupted"), false);
-  ASSERT_EQ(json.at("arms").size(), 8U);
+  ASSERT_EQ(json.at("arms").size(), 14U);
   for (const auto& arm : json.at("arms")) {
     SCOPED_TRACE(arm.at("network").get<std::string>() + " " + arm.at("norm").get<std::string>());
     EXPECT_EQ(arm.at("status"), "done");
@@ -69,8 +73,8 @@ TEST_F(Compare, TrainsAndWritesTheReport) {
   EXPECT_NE(outcome.out.find("test accuracy"), std::string::npos) << outcome.out;
   EXPECT_NE(outcome.out.find(out_ + "/report.html"), std::string::npos) << outcome.out;
   EXPECT_NE(outcome.err.find("20/20 steps"), std::string::npos) << outcome.err;
-  EXPECT_NE(outcome.err.find("all 8 arms"), std::string::npos) << outcome.err;
-  EXPECT_NE(outcome.err.find("160/160 steps"), std::string::npos) << outcome.err;
+  EXPECT_NE(outcome.err.find("all 14 arms"), std::string::npos) << outcome.err;
+  EXPECT_NE(outcome.err.find("280/280 steps"), std::string::npos) << outcome.err;
   EXPECT_EQ(outcome.err.find('\033'), std::string::npos) << "no control codes in a pipe";
 }
 

@@ -81,6 +81,91 @@ TEST(Explain, LayerNormAveragesOverFeatures) {
                   {"s2", "-1.2649", "-0.6325", "0.6325", "1.2649"}}));
 }
 
+// Two groups of two channels: (1, 3) has mean 2 and variance 1, (10, 30) 20 and 100, (5, 5) 5 and
+// 0, (0, 8) 4 and 16.
+TEST(Explain, GroupNormAveragesOverNeighboringChannels) {
+  const Outcome page = run({"explain", "group-norm", "--input", "1,3,10,30;5,5,0,8", "--groups",
+                            "2", "--eps", "1e-9", "--weight", "1,2,1,1", "--bias", "0,0.5,0,0"});
+  ASSERT_EQ(page.code, 0) << page.err;
+  EXPECT_EQ(table_after(page.out, "Who is averaged", 1, 2),
+            (Rows{{"s1", "A", "A", "B", "B"}, {"s2", "C", "C", "D", "D"}}));
+  EXPECT_EQ(table_after(page.out, "1. Statistics", 2, 4),
+            (Rows{{"A", "(s1,", "c1-c2)", "2", "2.0000", "1.0000", "1.0000"},
+                  {"B", "(s1,", "c3-c4)", "2", "20.0000", "100.0000", "0.1000"},
+                  {"C", "(s2,", "c1-c2)", "2", "5.0000", "0.0000", "31622.7766"},
+                  {"D", "(s2,", "c3-c4)", "2", "4.0000", "16.0000", "0.2500"}}));
+  EXPECT_EQ(table_after(page.out, "2. Normalize", 1, 2),
+            (Rows{{"s1", "-1.0000", "1.0000", "-1.0000", "1.0000"},
+                  {"s2", "0.0000", "0.0000", "-1.0000", "1.0000"}}));
+  EXPECT_EQ(table_after(page.out, "3. Scale", 4, 2),
+            (Rows{{"s1", "-1.0000", "2.5000", "-1.0000", "1.0000"},
+                  {"s2", "0.0000", "0.5000", "-1.0000", "1.0000"}}));
+}
+
+// A group of two channels with three positions each, all in one row of the page.
+TEST(Explain, GroupNormAveragesOverPositionsToo) {
+  const Outcome page = run({"explain", "group-norm", "--positions", "3", "--groups", "1", "--input",
+                            "1,1,1,3,3,3", "--eps", "1e-9", "--weight", "1,10"});
+  ASSERT_EQ(page.code, 0) << page.err;
+  EXPECT_EQ(table_after(page.out, "Who is averaged", 0, 2),
+            (Rows{{"c1p1", "c1p2", "c1p3", "c2p1", "c2p2", "c2p3"},
+                  {"s1", "A", "A", "A", "A", "A", "A"}}));
+  // One weight for the three positions of a channel.
+  EXPECT_EQ(table_after(page.out, "3. Scale", 4, 1),
+            (Rows{{"s1", "-1.0000", "-1.0000", "-1.0000", "10.0000", "10.0000", "10.0000"}}));
+  EXPECT_NE(page.out.find("One value by hand: sample s1, channel c1, position p1"),
+            std::string::npos);
+}
+
+// (1, 2, 3): mean 2, variance 2/3, root 0.816497. (0, 0, 6): mean 2, variance 8, root 2.828427.
+TEST(Explain, InstanceNormAveragesOverPositions) {
+  const Outcome page = run({"explain", "instance-norm", "--input", "1,2,3,0,0,6", "--eps", "1e-9"});
+  ASSERT_EQ(page.code, 0) << page.err;
+  EXPECT_EQ(table_after(page.out, "Who is averaged", 1, 1),
+            (Rows{{"s1", "A", "A", "A", "B", "B", "B"}}));
+  EXPECT_EQ(table_after(page.out, "1. Statistics", 2, 2),
+            (Rows{{"A", "(s1,", "c1)", "3", "2.0000", "0.6667", "1.2247"},
+                  {"B", "(s1,", "c2)", "3", "2.0000", "8.0000", "0.3536"}}));
+  EXPECT_EQ(table_after(page.out, "2. Normalize", 1, 1),
+            (Rows{{"s1", "-1.2247", "0.0000", "1.2247", "-0.7071", "-0.7071", "1.4142"}}));
+  EXPECT_NE(page.out.find("mu   = (1 + 2 + 3) / 3 = 2\n"), std::string::npos) << page.out;
+}
+
+// (3, 4, 0, 0): mean square 25/4, 1 / sqrt(6.25) = 0.4. (1, -1, 1, 1): mean square 1, although the
+// mean is not 0.
+TEST(Explain, RmsNormDividesByTheRootMeanSquare) {
+  const std::vector<std::string> command = {"explain",          "rms-norm", "--input",
+                                            "3,4,0,0;1,-1,1,1", "--eps",    "1e-9"};
+  const Outcome page = run(command);
+  ASSERT_EQ(page.code, 0) << page.err;
+  EXPECT_EQ(table_after(page.out, "Who is averaged", 1, 2),
+            (Rows{{"s1", "A", "A", "A", "A"}, {"s2", "B", "B", "B", "B"}}));
+  EXPECT_EQ(table_after(page.out, "1. Statistics", 1, 3),
+            (Rows{{"K", "ms", "rstd"},
+                  {"A", "(s1)", "4", "6.2500", "0.4000"},
+                  {"B", "(s2)", "4", "1.0000", "1.0000"}}));
+  EXPECT_EQ(table_after(page.out, "2. Normalize", 1, 2),
+            (Rows{{"s1", "1.2000", "1.6000", "0.0000", "0.0000"},
+                  {"s2", "1.0000", "-1.0000", "1.0000", "1.0000"}}));
+  EXPECT_NE(page.out.find("ms   = (3^2 + 4^2 + 0^2 + 0^2) / 4 = 6.25\n"), std::string::npos);
+
+  // The weights 0, 1, 0, -1 stand for the factors 1, 2, 1, 0.
+  std::vector<std::string> offset = command;
+  offset.insert(offset.end(), {"--weight", "0,1,0,-1", "--unit-offset"});
+  const Outcome with_offset = run(offset);
+  ASSERT_EQ(with_offset.code, 0) << with_offset.err;
+  EXPECT_EQ(table_after(with_offset.out, "3. Scale", 3, 2),
+            (Rows{{"s1", "1.2000", "3.2000", "0.0000", "0.0000"},
+                  {"s2", "1.0000", "-2.0000", "1.0000", "0.0000"}}));
+  EXPECT_NE(with_offset.out.find("y    = 1.2 * (1 + 0) = 1.2\n"), std::string::npos);
+  // Without a weight the factor is 1, with the offset or without it.
+  offset = command;
+  offset.emplace_back("--unit-offset");
+  const Outcome without_weight = run(offset);
+  EXPECT_EQ(table_after(without_weight.out, "3. Scale", 2, 2),
+            table_after(page.out, "3. Scale", 2, 2));
+}
+
 // Window of one channel to each side, k 1, alpha 1, beta 0.5: sums 9, 25, 25, 16;
 // y = x / sqrt(1 + sum).
 TEST(Explain, LrnSumsOverAWindow) {
@@ -117,7 +202,8 @@ TEST(Explain, LrnConventionsDiffer) {
 }
 
 TEST(Explain, IsTheSameEveryTimeAndPlainWhenPiped) {
-  for (const std::string layer : {"batch-norm", "layer-norm", "lrn"}) {
+  for (const std::string layer :
+       {"batch-norm", "layer-norm", "group-norm", "instance-norm", "rms-norm", "lrn"}) {
     const Outcome first = run({"explain", layer});
     EXPECT_EQ(first.code, 0);
     EXPECT_EQ(first.out, run({"explain", layer}).out);
@@ -135,6 +221,18 @@ TEST(Explain, TheLargestPageFits) {
   EXPECT_EQ(letters[15].back(), "P");
   // A long sum is cut: the first three and the last.
   EXPECT_NE(page.out.find(" + ... + "), std::string::npos);
+}
+
+// 16 samples of 16 channels, each a group of its own: 256 groups.
+TEST(Explain, ManyGroupsHaveNamesOfTwoLetters) {
+  const Outcome page =
+      run({"explain", "group-norm", "--samples", "16", "--channels", "16", "--groups", "16"});
+  ASSERT_EQ(page.code, 0) << page.err;
+  const Rows letters = table_after(page.out, "Who is averaged", 1, 16);
+  ASSERT_EQ(letters.size(), 16U);
+  EXPECT_EQ(letters[1][10], "Z");  // the group of number 16 + 9
+  EXPECT_EQ(letters[1][11], "AA");
+  EXPECT_EQ(letters[15].back(), "IV");  // that of number 255 = 9 * 26 + 21
 }
 
 // At two samples x^ is d / sqrt(d^2 + eps) for values 2d apart: 0.156 for a d of 0.0005, the first

@@ -201,8 +201,12 @@ TYPED_TEST(Activations, OfNanAndInfinity) {
                 break;
               case 2:
                 ASSERT_EQ(result, clamps ? activation.high : HUGE_VAL) << i;
-                if (clamps) ASSERT_EQ(passed, std::isfinite(activation.high) ? 0 : 1) << i;
-                if (leaky) ASSERT_EQ(passed, 1) << i;
+                if (clamps) {
+                  ASSERT_EQ(passed, std::isfinite(activation.high) ? 0 : 1) << i;
+                }
+                if (leaky) {
+                  ASSERT_EQ(passed, 1) << i;
+                }
                 break;
               case 3:
                 if (clamps || leaky) {
@@ -210,7 +214,9 @@ TYPED_TEST(Activations, OfNanAndInfinity) {
                 } else {
                   ASSERT_TRUE(std::isnan(result) || result == 0) << i << ": " << result;
                 }
-                if (clamps) ASSERT_EQ(passed, std::isfinite(activation.low) ? 0 : 1) << i;
+                if (clamps) {
+                  ASSERT_EQ(passed, std::isfinite(activation.low) ? 0 : 1) << i;
+                }
                 break;
               default:
                 ASSERT_TRUE(std::isfinite(result) && std::isfinite(passed)) << i;

@@ -91,7 +91,9 @@ void expect_batch_norm_backward(const BatchNormCase<T>& c) {
       const double result = to_double(y[i]);
       const bool within = result > c.activation.low && result < c.activation.high;
       // A 16-bit y within the bounds may be rounded onto one.
-      if (!kIs16Bit<T> || within) ASSERT_EQ(to_double(out.dresidual[i]) != 0, within) << i;
+      if (!kIs16Bit<T> || within) {
+        ASSERT_EQ(to_double(out.dresidual[i]) != 0, within) << i;
+      }
     }
   }
 

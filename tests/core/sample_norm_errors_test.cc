@@ -233,5 +233,35 @@ TEST(EmptyTensors, AreLegalForSampleNorms) {
   }
 }
 
+TEST(ActivationErrors, BoundsInTheWrongOrderAndNoNumbers) {
+  const Shape shape{2, 4, 3};
+  std::vector<float> x(24, 1), mean(4), var(4, 1), y(24, 7);
+  const std::vector<float> untouched = y;
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  for (const Activation& wrong :
+       {Activation::hardtanh(1, -1), Activation::hardtanh(nan, 1), Activation::hardtanh(0, nan)}) {
+    expect_error(
+        [&] {
+          group_norm_forward<float>({.x = view(std::as_const(x), shape), .y = view(y, shape)},
+                                    {.groups = 2, .activation = wrong});
+        },
+        {"group_norm: the activation has the bounds", "expected low <= high"});
+    expect_error(
+        [&] {
+          batch_norm_inference<float>(
+              {.x = view(std::as_const(x), shape), .mean = mean, .var = var, .y = view(y, shape)},
+              {.activation = wrong});
+        },
+        {"batch_norm_inference: the activation has the bounds"});
+  }
+  expect_error(
+      [&] {
+        batch_norm_forward<float>({.x = view(std::as_const(x), shape), .y = view(y, shape)},
+                                  {.activation = Activation::leaky_relu(nan)});
+      },
+      {"batch_norm: the activation has the slope", "expected a finite number"});
+  EXPECT_EQ(y, untouched);
+}
+
 }  // namespace
 }  // namespace evenkeel::testing

@@ -210,9 +210,10 @@ TEST_F(Compare, RefusesBadConfigurations) {
     return error_of([&] { run(config); });
   };
   EXPECT_THAT(error([](auto& c) {
-                c.norms = {"batch", "instance"};
+                c.norms = {"batch", "spectral"};
               }),
-              HasSubstr("unknown norm 'instance', expected one of none, batch, layer, lrn"));
+              HasSubstr("unknown norm 'spectral', expected one of none, batch, layer, group, "
+                        "instance, rms, lrn"));
   EXPECT_THAT(error([](auto& c) { c.networks = {"vgg"}; }), HasSubstr("unknown network 'vgg'"));
   EXPECT_THAT(error([](auto& c) { c.norms = {}; }), HasSubstr("no norm"));
   EXPECT_THAT(error([](auto& c) { c.norms = {"none", "none"}; }), HasSubstr("given twice"));

@@ -75,6 +75,9 @@ TEST(Networks, CountsParameters) {
   EXPECT_EQ(count(no_norm()), plain);
   EXPECT_EQ(count(batch_norm()), plain + 3 * 200);
   EXPECT_EQ(count(layer_norm()), plain + 3 * 200);
+  EXPECT_EQ(count(group_norm()), plain + 3 * 200);
+  EXPECT_EQ(count(rms_norm()), plain + 3 * 100);  // no bias
+  EXPECT_EQ(count(instance_norm()), plain);       // no convolution
   EXPECT_EQ(count(norm_of("lrn")), plain);
 }
 
@@ -85,14 +88,35 @@ TEST(Networks, NormsNormalizeTheActivationsInputs) {
   // eps = 1e-5 beside variances of about 2, and rounding, stay far below 1e-3.
   EXPECT_LT(inputs[0].mean({0, 2, 3}).abs().max().item<double>(), 1e-3);
   EXPECT_LT((inputs[0].var({0, 2, 3}, false) - 1).abs().max().item<double>(), 1e-3);
-  inputs.clear();
-  make("cnn", "layer")->forward(images, &inputs);
-  EXPECT_LT(inputs[1].flatten(1).mean(1).abs().max().item<double>(), 1e-3);
-  EXPECT_LT((inputs[1].flatten(1).var(1, false) - 1).abs().max().item<double>(), 1e-3);
+  // One row for each group of the values of `x` that belong together.
+  const auto expect_normalized = [](const torch::Tensor& rows) {
+    EXPECT_LT(rows.mean(1).abs().max().item<double>(), 1e-3);
+    EXPECT_LT((rows.var(1, false) - 1).abs().max().item<double>(), 1e-3);
+  };
+  const auto inputs_with = [&](const std::string& norm) {
+    inputs.clear();
+    make("cnn", norm)->forward(images, &inputs);
+    return inputs;
+  };
+  expect_normalized(inputs_with("layer")[1].flatten(1));
+  const auto grouped = inputs_with("group");
+  expect_normalized(grouped[0].reshape({50 * 4, -1}));
+  expect_normalized(grouped[2].reshape({50 * 4, -1}));  // of the dense layer, 16 units each
+  expect_normalized(inputs_with("instance")[1].flatten(0, 1).flatten(1));
+  const auto mean_square = inputs_with("rms")[1].flatten(1).square().mean(1);
+  EXPECT_LT((mean_square - 1).abs().max().item<double>(), 1e-3);
+}
+
+TEST(Networks, InstanceNormStandsOnConvolutionsAlone) {
+  const auto images = torch::randn({5, 1, 12, 12}, at::make_generator<at::CPUGeneratorImpl>(3));
+  EXPECT_TRUE(make("mlp", "instance")->forward(images).equal(make("mlp", "none")->forward(images)));
+  EXPECT_FALSE(
+      make("cnn", "instance")->forward(images).equal(make("cnn", "none")->forward(images)));
 }
 
 TEST(Networks, RefusesUnknownNamesAndSmallImages) {
-  EXPECT_THAT(error_of([] { norm_of("group"); }), testing::HasSubstr("none, batch, layer, lrn"));
+  EXPECT_THAT(error_of([] { norm_of("spectral"); }),
+              testing::HasSubstr("none, batch, layer, group, instance, rms, lrn"));
   EXPECT_THAT(error_of([] { network_plan("resnet"); }), testing::HasSubstr("mlp, cnn"));
   EXPECT_THAT(error_of([] { Network(network_plan("cnn"), no_norm(), 3, 28, 1); }),
               testing::HasSubstr("too small"));

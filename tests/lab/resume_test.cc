@@ -54,13 +54,13 @@ Experiment real() {
 }
 
 nlohmann::json numbers_of(const LabResults& results) {
-  nlohmann::json json = to_json(results).at("experiments").at(0);
-  for (const char* key : {"seconds", "trial_seconds", "reused"}) json.erase(key);
-  for (auto& one : json.at("runs")) {
+  nlohmann::json numbers = to_json(results).at("experiments").at(0);
+  for (const char* key : {"seconds", "trial_seconds", "reused"}) numbers.erase(key);
+  for (auto& one : numbers.at("runs")) {
     one.erase("seconds");
     one.at("values").erase("train_seconds");
   }
-  return json;
+  return numbers;
 }
 
 TEST_F(Lab, AnInterruptedRunGoesOnToTheNumbersOfAnUninterruptedOne) {

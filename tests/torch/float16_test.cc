@@ -49,7 +49,7 @@ TEST(TorchFloat16, EveryOperationIsThatOfTheSameValuesInFloat) {
       const auto weight = random({6}, torch::kFloat32, 11), bias = random({6}, torch::kFloat32, 12);
       const RunningTensors running{weight, bias.square().add(0.5), {}};
       for (const auto statistics : {Statistics::batch, Statistics::given}) {
-        for (const auto activation : {Activation::none, Activation::relu}) {
+        for (const auto& activation : all_activations) {
           expect_like_float(
               [&](const auto& in) {
                 return batch_norm(in[0], weight, bias, running, statistics,
@@ -60,6 +60,22 @@ TEST(TorchFloat16, EveryOperationIsThatOfTheSameValuesInFloat) {
       }
       expect_like_float([](const auto& in) { return nn::layer_norm(in[0], features); }, {7, 9, 33},
                         1, type, arrangement);
+      expect_like_float([](const auto& in) { return nn::rms_norm(in[0], features); }, {7, 9, 33}, 1,
+                        type, arrangement);
+      for (const auto& activation : all_activations) {
+        expect_like_float(
+            [&](const auto& in) {
+              return nn::group_norm(in[0], weight, bias, {.groups = 3, .activation = activation});
+            },
+            {4, 6, 5, 33}, 1, type, arrangement);
+      }
+      for (const auto statistics : {Statistics::batch, Statistics::given}) {
+        expect_like_float(
+            [&](const auto& in) {
+              return nn::instance_norm(in[0], weight, bias, running, statistics);
+            },
+            {4, 6, 5, 33}, 1, type, arrangement);
+      }
       expect_like_float(
           [](const auto& in) {
             return local_response_norm(in[0], evenkeel::LocalResponseNormOptions::paper(5, 0.3));
@@ -152,6 +168,13 @@ TEST(TorchFloat16, ModulesThatWereConvertedWithTheirParameters) {
 
     LayerNorm norm(features), norm_expected(features);
     expect_converted(norm, norm_expected, type, {7, 9, 33});
+    RMSNorm rms_norm(features), rms_norm_expected(features);
+    expect_converted(rms_norm, rms_norm_expected, type, {7, 9, 33});
+    GroupNorm groups(2, 6), groups_expected(2, 6);
+    expect_converted(groups, groups_expected, type, {4, 6, 5, 7});
+    const auto affine = torch::nn::InstanceNorm2dOptions(6).affine(true);
+    InstanceNorm2d instances(affine), instances_expected(affine);
+    expect_converted(instances, instances_expected, type, {4, 6, 5, 7});
   }
 }
 

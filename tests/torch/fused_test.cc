@@ -1,5 +1,6 @@
-// BatchNorm with a residual and a ReLU in its pass, against torch's three layers one after another.
-// A value so near 0 that rounding decides its sign would get another mask there; none of these is.
+// BatchNorm with a residual and an activation in its pass, against torch's three layers one after
+// another. A value so near a kink of the activation that rounding decides on which side it is would
+// get another derivative there; none of these is.
 #include "evenkeel/torch/batch_norm.h"
 #include "evenkeel/torch/functional.h"
 #include "tests/torch/testing.h"
@@ -7,22 +8,20 @@
 namespace evenkeel::nn::testing {
 namespace {
 
-constexpr Activation activations[] = {Activation::none, Activation::relu};
-
-// torch::nn's layer, then add, then ReLU.
+// torch::nn's layer, then add, then the activation.
 template <class Theirs>
-torch::Tensor one_by_one(Theirs& layer, Activation activation, const torch::Tensor& x,
+torch::Tensor one_by_one(Theirs& layer, const Activation& activation, const torch::Tensor& x,
                          const torch::Tensor& residual) {
   auto y = layer->forward(x);
   if (residual.defined()) y = y + residual;
-  return activation == Activation::relu ? torch::relu(y) : y;
+  return activated(y, activation);
 }
 
 template <class Ours, class Theirs>
 void expect_parity(torch::IntArrayRef sizes, torch::ScalarType dtype, Arrangement of_x,
-                   Arrangement of_residual, Activation activation, bool training) {
+                   Arrangement of_residual, const Activation& activation, bool training) {
   SCOPED_TRACE(c10::str(sizes, " ", dtype, " ", name_of(of_x), " residual ", name_of(of_residual),
-                        " relu ", activation == Activation::relu, " training ", training));
+                        " ", name_of(activation), " training ", training));
   Ours ours(sizes[1]);
   Theirs theirs(sizes[1]);
   randomize_parameters(*ours);
@@ -61,7 +60,7 @@ void expect_parity(torch::IntArrayRef sizes, torch::ScalarType dtype, Arrangemen
 
 TEST(TorchFused, AgreesWithTorchsLayersOneByOne) {
   for (const auto dtype : {torch::kFloat32, torch::kFloat64}) {
-    for (const auto activation : activations) {
+    for (const auto& activation : all_activations) {
       for (const bool training : {true, false}) {
         for (const auto of_x : all_arrangements) {
           for (const auto of_residual : all_arrangements) {
@@ -79,10 +78,10 @@ TEST(TorchFused, AgreesWithTorchsLayersOneByOne) {
   }
 }
 
-// No value is within 1e-5 of the kink, over which finite differences would not be of one side.
+// No value is within 1e-5 of a kink, over which finite differences would not be of one side.
 TEST(TorchFused, GradientsAgreeWithFiniteDifferences) {
   for (const auto statistics : {Statistics::batch, Statistics::given}) {
-    for (const auto activation : activations) {
+    for (const auto& activation : all_activations) {
       const auto x = random({3, 4, 2, 3}, torch::kFloat64).requires_grad_();
       const auto residual = random({3, 4, 2, 3}, torch::kFloat64, 6).requires_grad_();
       const auto weight = random({4}, torch::kFloat64, 2).requires_grad_();
@@ -102,7 +101,7 @@ TEST(TorchFused, GradientsAgreeWithFiniteDifferences) {
 
 TEST(TorchFused, OnlyWantedGradientsAreReturned) {
   const auto x = random({8, 5}, torch::kFloat32), residual = random({8, 5}, torch::kFloat32, 2);
-  for (const auto activation : activations) {
+  for (const auto& activation : all_activations) {
     for (const auto& leaf : {x, residual}) {
       BatchNorm1d layer(5);
       layer->activation = activation;

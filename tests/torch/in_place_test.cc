@@ -16,6 +16,13 @@ std::vector<std::pair<std::string, Forward>> layers() {
   fused->activation = Activation::relu;
   LayerNorm norm(std::vector<std::int64_t>{6, 5, 4});
   LocalResponseNorm lrn(5);
+  GroupNorm groups(3, 6), fused_groups(3, 6);
+  fused_groups->activation = Activation::silu;
+  InstanceNorm2d instances(6), given(torch::nn::InstanceNorm2dOptions(6).track_running_stats(true));
+  given->eval();
+  RMSNorm rms(std::vector<std::int64_t>{6, 5, 4});
+  groups->in_place = fused_groups->in_place = instances->in_place = given->in_place = true;
+  rms->in_place = true;
   training->in_place = evaluation->in_place = fused->in_place = true;
   norm->in_place = lrn->in_place = true;
   const auto call = [](auto layer) -> Forward {
@@ -25,6 +32,11 @@ std::vector<std::pair<std::string, Forward>> layers() {
           {"evaluation", call(evaluation)},
           {"fused", call(fused)},
           {"layer norm", call(norm)},
+          {"rms norm", call(rms)},
+          {"group norm", call(groups)},
+          {"fused group norm", call(fused_groups)},
+          {"instance norm", call(instances)},
+          {"instance norm, given", call(given)},
           {"lrn", call(lrn)}};
 }
 
@@ -41,7 +53,8 @@ TEST(TorchInPlace, WithoutGradientsYIsX) {
   for (const auto& [name, forward] : layers()) {
     for (const auto arrangement : {Arrangement::contiguous, Arrangement::channels_last}) {
       // The features of a sample are not contiguous then.
-      if (name == "layer norm" && arrangement == Arrangement::channels_last) continue;
+      const bool by_rows = name == "layer norm" || name == "rms norm";
+      if (by_rows && arrangement == Arrangement::channels_last) continue;
       SCOPED_TRACE(name + " " + name_of(arrangement));
       const auto x = input(arrangement);
       const auto expected = expected_of(forward, x);
@@ -130,9 +143,10 @@ TEST(TorchInPlace, TheResidualIsOnlyRead) {
   EXPECT_TRUE(torch::equal(other, doubled));
 }
 
-TEST(TorchInPlace, TheSumOfALayerNormGoesOverTheResidual) {
+template <class Layer>
+void expect_sum_over_residual() {
   const torch::NoGradGuard no_grad;
-  LayerNorm layer(std::vector<std::int64_t>{4});
+  Layer layer(std::vector<std::int64_t>{4});
   const auto x = input(), residual = random(x.sizes(), torch::kFloat32, 2);
   const auto expected = layer->forward_residual(x, residual);
   const auto doubled = layer->forward_residual(x, x);
@@ -148,6 +162,21 @@ TEST(TorchInPlace, TheSumOfALayerNormGoesOverTheResidual) {
   EXPECT_TRUE(both.y.is_same(other));
   EXPECT_TRUE(torch::equal(both.y, doubled.y));
   EXPECT_TRUE(torch::equal(both.sum, doubled.sum));
+}
+
+TEST(TorchInPlace, TheSumGoesOverTheResidual) {
+  expect_sum_over_residual<LayerNorm>();
+  expect_sum_over_residual<RMSNorm>();
+}
+
+TEST(TorchInPlace, AnInstanceNormOfOneSampleAloneIsInPlaceToo) {
+  const torch::NoGradGuard no_grad;
+  InstanceNorm2d layer(6);
+  const auto x = random({6, 5, 4}, torch::kFloat32);
+  const auto expected = layer->forward(x);
+  layer->in_place = true;
+  EXPECT_TRUE(layer->forward(x).is_same(x));
+  EXPECT_TRUE(torch::equal(x, expected));
 }
 
 TEST(TorchInPlace, RunningStatisticsMoveByXAsItWas) {
@@ -166,8 +195,14 @@ TEST(TorchInPlace, RunningStatisticsMoveByXAsItWas) {
 
 // Bytes that libtorch's allocator hands out to the calling thread.
 struct Allocations : c10::MemoryReportingInfoBase {
-  void reportMemoryUsage(void*, std::int64_t bytes, std::int64_t, std::int64_t,
-                         c10::Device) override {
+  // One of the two overrides: the totals are signed in libtorch 1.13 and unsigned in 2.15.
+  void reportMemoryUsage(void*, std::int64_t bytes, std::int64_t, std::int64_t, c10::Device) {
+    add(bytes);
+  }
+  void reportMemoryUsage(void*, std::int64_t bytes, std::size_t, std::size_t, c10::Device) {
+    add(bytes);
+  }
+  void add(std::int64_t bytes) {
     if (bytes > 0) total += bytes;
   }
   bool memoryProfilingEnabled() const override { return true; }
@@ -189,6 +224,9 @@ TEST(TorchInPlace, NoMoreMemoryThanTheOutputs) {
   BatchNorm2d layer(8);
   LayerNorm norm(std::vector<std::int64_t>{64});
   LocalResponseNorm lrn(5);
+  GroupNorm groups(2, 8);
+  InstanceNorm2d instances(8);
+  RMSNorm rms(std::vector<std::int64_t>{64});
   {
     const torch::NoGradGuard no_grad;
     EXPECT_EQ(tensors_allocated(x, [&] { layer->forward(x); }), 1);
@@ -196,6 +234,10 @@ TEST(TorchInPlace, NoMoreMemoryThanTheOutputs) {
     EXPECT_EQ(tensors_allocated(x, [&] { layer->forward(x); }), 0);
     EXPECT_EQ(tensors_allocated(x, [&] { norm->forward_residual(x, r); }), 0);
     EXPECT_EQ(tensors_allocated(x, [&] { lrn->forward(x); }), 0);
+    groups->in_place = instances->in_place = rms->in_place = true;
+    EXPECT_EQ(tensors_allocated(x, [&] { groups->forward(x); }), 0);
+    EXPECT_EQ(tensors_allocated(x, [&] { instances->forward(x); }), 0);
+    EXPECT_EQ(tensors_allocated(x, [&] { rms->forward_residual(x, r); }), 0);
   }
   // y and dx; with a residual and its sum or its gradient one more each.
   const auto step = [&](const std::vector<torch::Tensor>& leaves, auto&& forward) {
@@ -209,6 +251,9 @@ TEST(TorchInPlace, NoMoreMemoryThanTheOutputs) {
   EXPECT_EQ(step({x}, [&] { return Tensors{layer->forward(x)}; }), 2);
   EXPECT_EQ(step({x}, [&] { return Tensors{lrn->forward(x)}; }), 2);
   EXPECT_EQ(step({x}, [&] { return Tensors{norm->forward(x)}; }), 2);
+  EXPECT_EQ(step({x}, [&] { return Tensors{groups->forward(x)}; }), 2);
+  EXPECT_EQ(step({x}, [&] { return Tensors{instances->forward(x)}; }), 2);
+  EXPECT_EQ(step({x}, [&] { return Tensors{rms->forward(x)}; }), 2);
   r.requires_grad_();
   EXPECT_EQ(step({x, r}, [&] { return Tensors{layer->forward(x, r)}; }), 2);
   layer->activation = Activation::relu;

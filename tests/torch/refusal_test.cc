@@ -22,6 +22,13 @@ TEST(TorchRefusal, TypesThatAreNotRealFloatingPoint) {
                  {"local_response_norm: x is of type " + name});
     expect_error([&] { batch_norm(wrong, {}, {}, {}, Statistics::batch); },
                  {"batch_norm: x is of type " + name});
+    expect_error([&] { nn::group_norm(wrong, {}, {}, {.groups = 1}); },
+                 {"group_norm: x is of type " + name});
+    expect_error([&] { InstanceNorm1d(4)->forward(wrong); },
+                 {"InstanceNorm1d: x is of type " + name});
+    expect_error([&] { nn::instance_norm(wrong, {}, {}); },
+                 {"instance_norm: x is of type " + name});
+    expect_error([&] { nn::rms_norm(wrong, three); }, {"rms_norm: x is of type " + name});
   }
 }
 
@@ -102,6 +109,12 @@ TEST(TorchRefusal, ResidualsThatDoNotFit) {
       },
       {"layer_norm: residual has shape [4, 1]"});
   expect_error([&] { layer_norm_residual(x, {}, three); }, {"layer_norm: residual is undefined"});
+  expect_error(
+      [&] {
+        rms_norm_residual(x, torch::ones({4, 1}), three);
+      },
+      {"rms_norm: residual has shape [4, 1]"});
+  expect_error([&] { rms_norm_residual(x, {}, three); }, {"rms_norm: residual is undefined"});
   EXPECT_NO_THROW(layer->forward(x, torch::ones({3}).expand_as(x)));
 }
 
@@ -121,7 +134,21 @@ TEST(TorchRefusal, WrongNumbersOfDimensions) {
     expect_error([&] { BatchNorm3d(3)->forward(x[static_cast<std::size_t>(d - 1)]); },
                  {"BatchNorm3d: x has " + std::to_string(d) + " dimensions", "5: (N, C, D, H, W)"});
   }
+  for (const int d : {1, 4, 5}) {
+    expect_error([&] { InstanceNorm1d(3)->forward(x[static_cast<std::size_t>(d - 1)]); },
+                 {"InstanceNorm1d: x has " + std::to_string(d) + " dimensions", "(N, C, L)"});
+  }
+  for (const int d : {1, 2, 5}) {
+    expect_error([&] { InstanceNorm2d(3)->forward(x[static_cast<std::size_t>(d - 1)]); },
+                 {"InstanceNorm2d: x has " + std::to_string(d) + " dimensions", "(N, C, H, W)"});
+  }
+  for (const int d : {1, 2, 3}) {
+    expect_error([&] { InstanceNorm3d(3)->forward(x[static_cast<std::size_t>(d - 1)]); },
+                 {"InstanceNorm3d: x has " + std::to_string(d) + " dimensions", "(N, C, D, H, W)"});
+  }
   expect_error([&] { local_response_norm(x[0]); }, {"local_response_norm: x has 1 dimensions"});
+  expect_error([&] { GroupNorm(1, 3)->forward(x[0]); }, {"group_norm: x has 1 dimensions"});
+  expect_error([&] { nn::instance_norm(x[0], {}, {}); }, {"instance_norm: x has 1 dimensions"});
   expect_error([&] { batch_norm(x[0], {}, {}, {}, Statistics::batch); },
                {"batch_norm: x has 1 dimensions"});
 }
@@ -159,6 +186,64 @@ TEST(TorchRefusal, ShapesThatDoNotFit) {
       {"layer_norm: weight has shape [2]", "expected [3]"});
 }
 
+TEST(TorchRefusal, ShapesThatDoNotFitTheNormalizationsOfEachSample) {
+  expect_error(
+      [] {
+        GroupNorm(1, 3)->forward(torch::ones({4, 5}));
+      },
+      {"group_norm: weight has shape [3]", "expected [5]"});
+  expect_error(
+      [] {
+        nn::group_norm(torch::ones({4, 5}), {}, {}, {.groups = 2});
+      },
+      {"group_norm", "groups"});
+  expect_error(
+      [] {
+        const auto affine = torch::nn::InstanceNorm1dOptions(3).affine(true);
+        InstanceNorm1d(affine)->forward(torch::ones({2, 5, 4}));
+      },
+      {"instance_norm: weight has shape [3]", "expected [5]"});
+  expect_error(
+      [] {
+        const auto tracks = torch::nn::InstanceNorm1dOptions(3).track_running_stats(true);
+        InstanceNorm1d(tracks)->forward(torch::ones({2, 5, 4}));
+      },
+      {"instance_norm: running mean has shape [3]", "expected [5]"});
+  expect_error(
+      [] {
+        RMSNorm(three)->forward(torch::ones({4, 5}));
+      },
+      {"rms_norm: x has shape [4, 5]", "normalized_shape [3]"});
+  expect_error(
+      [] {
+        nn::rms_norm(torch::ones({4, 3}), {});
+      },
+      {"rms_norm: normalized_shape is empty"});
+  expect_error(
+      [] {
+        nn::rms_norm(torch::ones({4, 3}), three, torch::ones({2}));
+      },
+      {"rms_norm: weight has shape [2]", "expected [3]"});
+}
+
+TEST(TorchRefusal, OnePositionPerInstance) {
+  InstanceNorm1d layer(torch::nn::InstanceNorm1dOptions(3).track_running_stats(true));
+  expect_error([&] { layer->forward(torch::ones({2, 3, 1})); }, {"instance_norm", "one"});
+  EXPECT_TRUE(torch::equal(layer->running_mean, torch::zeros({3})));
+  layer->eval();
+  EXPECT_NO_THROW(layer->forward(torch::ones({2, 3, 1})));
+}
+
+TEST(TorchRefusal, InstanceNormsThatMoveGivenStatistics) {
+  const RunningTensors running{torch::zeros({3}), torch::ones({3}), {}};
+  expect_error(
+      [&] {
+        nn::instance_norm(torch::ones({2, 3, 4}), {}, {}, running, Statistics::given,
+                          {.update = RunningUpdate::moving_average(0.1)});
+      },
+      {"instance_norm: options.update", "Statistics::batch"});
+}
+
 TEST(TorchRefusal, OneValuePerChannelInTraining) {
   BatchNorm1d layer(3);
   expect_error([&] { layer->forward(torch::ones({1, 3})); }, {"batch_norm", "one value"});
@@ -173,6 +258,14 @@ TEST(TorchRefusal, BadOptions) {
     expect_error([&] { BatchNorm1d(torch::nn::BatchNormOptions(3).eps(eps))->forward(x); },
                  {"eps"});
     expect_error([&] { nn::layer_norm(x, three, {}, {}, eps); }, {"eps"});
+    expect_error([&] { nn::rms_norm(x, three, {}, {.eps = eps}); }, {"eps"});
+    expect_error([&] { nn::group_norm(x, {}, {}, {.groups = 1, .eps = eps}); }, {"eps"});
+    expect_error(
+        [&] {
+          InstanceNorm1d(torch::nn::InstanceNorm1dOptions(3).eps(eps))
+              ->forward(torch::ones({2, 3, 4}));
+        },
+        {"eps"});
   }
   expect_error([&] { local_response_norm(x, {.behind = -1}); }, {"behind"});
 }
@@ -219,6 +312,11 @@ TEST(TorchRefusal, SecondDerivatives) {
   refused("layer_norm", nn::layer_norm(x, std::vector<std::int64_t>{2}));
   refused("layer_norm", layer_norm_residual(x, x, std::vector<std::int64_t>{2}).y);
   refused("local_response_norm", local_response_norm(x));
+  refused("group_norm", nn::group_norm(x, {}, {}, {.groups = 3}));
+  refused("group_norm", nn::group_norm(x, {}, {}, {.groups = 3, .activation = Activation::silu}));
+  refused("instance_norm", nn::instance_norm(x, {}, {}));
+  refused("rms_norm", nn::rms_norm(x, std::vector<std::int64_t>{2}));
+  refused("rms_norm", rms_norm_residual(x, x, std::vector<std::int64_t>{2}).y);
 }
 
 }  // namespace

@@ -105,13 +105,79 @@ TEST(TorchReplace, ClassesDerivedFromTorchsAreLeftAlone) {
   EXPECT_TRUE(torch::equal(net->forward(x), before));
 }
 
+// Each normalization of each sample, behind a convolution, and what stands before and behind it.
+torch::nn::Sequential per_sample_network() {
+  torch::manual_seed(4);
+  const auto options = [](std::int64_t channels) {
+    return torch::nn::InstanceNormOptions(channels).affine(true).track_running_stats(true);
+  };
+  return torch::nn::Sequential(torch::nn::Conv2d(1, 6, 3), torch::nn::GroupNorm(3, 6),
+                               torch::nn::SiLU(), torch::nn::Conv2d(6, 4, 1),
+                               torch::nn::InstanceNorm2d(options(4)),
+                               torch::nn::Flatten(torch::nn::FlattenOptions().start_dim(2)),
+                               torch::nn::InstanceNorm1d(options(4)),
+                               torch::nn::Unflatten(torch::nn::UnflattenOptions(2, {4, 2, 2})),
+                               torch::nn::InstanceNorm3d(options(4)));
+}
+
+TEST(TorchReplace, NormalizationOfEachSampleToo) {
+  auto reference = per_sample_network(), net = per_sample_network();
+  const auto parameters = net->named_parameters(), buffers = net->named_buffers();
+  EXPECT_EQ(replace_normalization(*net), 4);
+  EXPECT_EQ(replace_normalization(*net), 0);
+  EXPECT_TRUE(net->children()[1]->as<GroupNorm>());
+  EXPECT_TRUE(net->children()[4]->as<InstanceNorm2d>());
+  EXPECT_TRUE(net->children()[6]->as<InstanceNorm1d>());
+  EXPECT_TRUE(net->children()[8]->as<InstanceNorm3d>());
+  ASSERT_EQ(net->named_parameters().keys(), parameters.keys());
+  for (const auto& p : net->named_parameters()) {
+    EXPECT_TRUE(p.value().is_same(parameters[p.key()])) << p.key();
+  }
+  ASSERT_EQ(net->named_buffers().keys(), buffers.keys());
+  for (const auto& b : net->named_buffers()) {
+    EXPECT_TRUE(b.value().is_same(buffers[b.key()])) << b.key();
+  }
+  EXPECT_EQ(fuse_activations(*net), 1);
+  // Nine float layers deep: the error of one layer, times ten.
+  expect_close(net->forward(images()), reference->forward(images()), 1e-4, "training");
+  net->eval();
+  reference->eval();
+  expect_close(net->forward(images(2)), reference->forward(images(2)), 1e-4, "evaluation");
+}
+
+template <class Module>
+void expect_fused(Module activation, const Activation& expected) {
+  torch::nn::Sequential net(GroupNorm(1, 4), activation, BatchNorm1d(4), activation,
+                            torch::nn::Linear(4, 4), activation);
+  const auto x = random({8, 4}, torch::kFloat32);
+  const auto before = net->forward(x);
+  EXPECT_EQ(fuse_activations(*net), 2);
+  EXPECT_EQ(net->ptr<GroupNormImpl>(0)->activation, expected);
+  EXPECT_EQ(net->ptr<BatchNorm1dImpl>(2)->activation, expected);
+  EXPECT_TRUE(net->children()[1]->template as<torch::nn::Identity>());
+  // Six float layers deep: the error of one layer, times ten.
+  expect_close(net->forward(x), before, 1e-4, "output");
+}
+
+TEST(TorchReplace, EveryActivationThatALayerCanComputeIsFused) {
+  expect_fused(torch::nn::ReLU(), Activation::relu);
+  expect_fused(torch::nn::ReLU6(), Activation::relu6);
+  expect_fused(torch::nn::SiLU(), Activation::silu);
+  expect_fused(torch::nn::Hardtanh(torch::nn::HardtanhOptions().min_val(-0.5).max_val(0.75)),
+               Activation::hardtanh(-0.5, 0.75));
+  expect_fused(torch::nn::LeakyReLU(torch::nn::LeakyReLUOptions().negative_slope(0.3)),
+               Activation::leaky_relu(0.3));
+  torch::nn::Sequential net(BatchNorm1d(3), torch::nn::Tanh());
+  EXPECT_EQ(fuse_activations(*net), 0);
+}
+
 TEST(TorchReplace, AReluAfterABatchNormIsFused) {
   auto reference = network(), net = network();
-  EXPECT_EQ(fuse_batch_norm_relu(*net), 0) << "torch's own are left alone";
+  EXPECT_EQ(fuse_activations(*net), 0) << "torch's own are left alone";
   replace_normalization(*net);
   const auto parameters = net->named_parameters().keys(), buffers = net->named_buffers().keys();
-  EXPECT_EQ(fuse_batch_norm_relu(*net), 1);
-  EXPECT_EQ(fuse_batch_norm_relu(*net), 0);
+  EXPECT_EQ(fuse_activations(*net), 1);
+  EXPECT_EQ(fuse_activations(*net), 0);
   EXPECT_EQ(net->named_parameters().keys(), parameters);
   EXPECT_EQ(net->named_buffers().keys(), buffers);
   const auto layers = batch_norm_layers(*net);
@@ -128,7 +194,7 @@ TEST(TorchReplace, AReluAfterABatchNormIsFused) {
 TEST(TorchReplace, ABatchNormInTwoPlacesIsNotFused) {
   BatchNorm1d shared(2);
   torch::nn::Sequential net(shared, torch::nn::ReLU(), torch::nn::Linear(2, 2), shared);
-  EXPECT_EQ(fuse_batch_norm_relu(*net), 0);
+  EXPECT_EQ(fuse_activations(*net), 0);
 }
 
 struct Wrapper : torch::nn::Module {

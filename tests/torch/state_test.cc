@@ -53,9 +53,27 @@ TEST(TorchState, MovesBetweenTorchAndOursBothWays) {
     }
     expect_round_trip<LayerNorm, torch::nn::LayerNorm>(
         torch::nn::LayerNormOptions({2, 2}).elementwise_affine(affine), x4);
+    expect_round_trip<GroupNorm, torch::nn::GroupNorm>(
+        torch::nn::GroupNormOptions(3, 3).affine(affine), x4);
+    for (const bool track : {true, false}) {
+      const auto options =
+          torch::nn::InstanceNormOptions(3).affine(affine).track_running_stats(track);
+      expect_round_trip<InstanceNorm1d, torch::nn::InstanceNorm1d>(options, x4.flatten(2));
+      expect_round_trip<InstanceNorm2d, torch::nn::InstanceNorm2d>(options, x4);
+      expect_round_trip<InstanceNorm3d, torch::nn::InstanceNorm3d>(options, x5);
+    }
   }
   expect_round_trip<LocalResponseNorm, torch::nn::LocalResponseNorm>(
       torch::nn::LocalResponseNormOptions(3), x4);
+}
+
+// PyTorch's Python module, whose state this is, has the one parameter `weight` as well.
+TEST(TorchState, AnRmsNormLoadsIntoAnother) {
+  RMSNorm from(std::vector<std::int64_t>{2, 3}), to(std::vector<std::int64_t>{2, 3});
+  randomize_parameters(*from);
+  EXPECT_EQ(from->named_parameters().keys(), std::vector<std::string>{"weight"});
+  EXPECT_TRUE(from->named_buffers().is_empty());
+  expect_state_moves(from, to);
 }
 
 TEST(TorchState, AClonedBatchNormIsOursWithItsOwnTensors) {
@@ -86,6 +104,37 @@ TEST(TorchState, ClonesOfTheOthersAreOurs) {
   ASSERT_TRUE(copy && copy->window);
   EXPECT_TRUE(copy->in_place);
   EXPECT_EQ(copy->window->k, 2);
+
+  GroupNorm groups(2, 4);
+  groups->activation = Activation::leaky_relu(0.3);
+  groups->in_place = true;
+  const auto group_copy = std::dynamic_pointer_cast<GroupNormImpl>(groups->clone());
+  ASSERT_TRUE(group_copy);
+  EXPECT_EQ(group_copy->activation, Activation::leaky_relu(0.3));
+  EXPECT_TRUE(group_copy->in_place);
+  EXPECT_EQ(group_copy->options.num_groups(), 2);
+  EXPECT_FALSE(group_copy->weight.is_same(groups->weight));
+
+  InstanceNorm2d instances(
+      torch::nn::InstanceNorm2dOptions(3).affine(true).track_running_stats(true));
+  instances->forward(random({2, 3, 4, 4}, torch::kFloat32));
+  instances->in_place = true;
+  const auto instance_copy = std::dynamic_pointer_cast<InstanceNorm2dImpl>(instances->clone());
+  ASSERT_TRUE(instance_copy);
+  EXPECT_TRUE(instance_copy->in_place);
+  EXPECT_TRUE(torch::equal(instance_copy->running_mean, instances->running_mean));
+  EXPECT_FALSE(instance_copy->running_mean.is_same(instances->running_mean));
+
+  RMSNorm rms(RMSNormOptions({4}).eps(0.5).unit_offset(true));
+  randomize_parameters(*rms);
+  rms->in_place = true;
+  const auto rms_copy = std::dynamic_pointer_cast<RMSNormImpl>(rms->clone());
+  ASSERT_TRUE(rms_copy);
+  EXPECT_TRUE(rms_copy->in_place);
+  EXPECT_EQ(rms_copy->options.eps(), 0.5);
+  EXPECT_TRUE(rms_copy->options.unit_offset());
+  EXPECT_TRUE(torch::equal(rms_copy->weight, rms->weight));
+  EXPECT_FALSE(rms_copy->weight.is_same(rms->weight));
 }
 
 TEST(TorchState, DescriptionsNameOurModules) {
@@ -103,6 +152,25 @@ TEST(TorchState, DescriptionsNameOurModules) {
   EXPECT_EQ(text(LocalResponseNorm(3)).find("evenkeel::nn::LocalResponseNorm(3"), 0U);
   EXPECT_EQ(text(LocalResponseNorm(evenkeel::LocalResponseNormOptions::paper(4))),
             "evenkeel::nn::LocalResponseNorm(behind=2, ahead=2, alpha=0.0001, beta=0.75, k=2)");
+  GroupNorm groups(2, 4);
+  EXPECT_EQ(text(groups).find("evenkeel::nn::GroupNorm(2, 4, eps=1e-05"), 0U);
+  groups->activation = Activation::hardtanh(-2, 3);
+  EXPECT_TRUE(text(groups).ends_with(") + Hardtanh(min_val=-2, max_val=3)"));
+  const std::pair<Activation, std::string> named[] = {
+      {Activation::relu6, " + ReLU6"},
+      {Activation::leaky_relu(0.5), " + LeakyReLU(negative_slope=0.5)"},
+      {Activation::silu, " + SiLU"},
+      {Activation::hardswish, " + Hardswish"}};
+  for (const auto& [activation, name] : named) {
+    groups->activation = activation;
+    EXPECT_TRUE(text(groups).ends_with(")" + name)) << text(groups);
+  }
+  EXPECT_EQ(text(InstanceNorm3d(5)).find("evenkeel::nn::InstanceNorm3d(5, eps=1e-05"), 0U);
+  EXPECT_EQ(text(RMSNorm(std::vector<std::int64_t>{4, 2})),
+            "evenkeel::nn::RMSNorm([4, 2], eps=machine epsilon, elementwise_affine=true, "
+            "unit_offset=false)");
+  EXPECT_EQ(text(RMSNorm(RMSNormOptions({4}).eps(0.5).unit_offset(true))),
+            "evenkeel::nn::RMSNorm([4], eps=0.5, elementwise_affine=true, unit_offset=true)");
 }
 
 }  // namespace

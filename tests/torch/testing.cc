@@ -41,6 +41,34 @@ void randomize_parameters(torch::nn::Module& module) {
   }
 }
 
+std::string name_of(const Activation& activation) {
+  switch (activation.kind) {
+    case Activation::Kind::leaky_relu:
+      return c10::str("leaky_relu ", activation.slope);
+    case Activation::Kind::silu:
+      return "silu";
+    case Activation::Kind::hardswish:
+      return "hardswish";
+    default:
+      return c10::str("clamp from ", activation.low, " to ", activation.high);
+  }
+}
+
+torch::Tensor activated(const torch::Tensor& x, const Activation& activation) {
+  if (activation == Activation::none) return x;
+  if (activation == Activation::relu) return torch::relu(x);
+  switch (activation.kind) {
+    case Activation::Kind::leaky_relu:
+      return torch::leaky_relu(x, activation.slope);
+    case Activation::Kind::silu:
+      return torch::silu(x);
+    case Activation::Kind::hardswish:
+      return torch::hardswish(x);
+    default:
+      return torch::hardtanh(x, activation.low, activation.high);
+  }
+}
+
 double tolerance(torch::ScalarType dtype) {
   constexpr double single = 1e-5;
   switch (dtype) {

@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "evenkeel/activation.h"
+
 namespace evenkeel::nn::testing {
 
 enum class Arrangement {
@@ -27,6 +29,20 @@ torch::Tensor random(torch::IntArrayRef sizes, torch::ScalarType dtype, std::uin
 
 // Gives every parameter of the module values of random().
 void randomize_parameters(torch::nn::Module& module);
+
+// Every activation, with bounds and a slope that are not the defaults where there are some.
+inline constexpr Activation all_activations[] = {
+    Activation::none,
+    Activation::relu,
+    Activation::relu6,
+    Activation::hardtanh(-0.75, 1.5),
+    Activation::leaky_relu(0.2),
+    Activation::silu,
+    Activation::hardswish,
+};
+std::string name_of(const Activation& activation);
+// By torch's own operations.
+torch::Tensor activated(const torch::Tensor& x, const Activation& activation);
 
 // The relative error allowed between two correct computations of one quantity in one precision:
 // sums of K <= 1000 values, which the other side may accumulate one after another in the element

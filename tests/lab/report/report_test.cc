@@ -222,6 +222,17 @@ TEST(Report, DivergedArmDoesNotFlattenTheOthers) {
   EXPECT_LE(loss["y"]["ticks"].size(), 10u);
 }
 
+TEST(Report, SaysWhereInstanceNormStandsNowhere) {
+  json results = synthetic_results({"mlp", "cnn"}, {"none", "instance"}, {1, 2});
+  for (json& arm : results["arms"]) {
+    // As many as without normalization in the mlp, more in the cnn.
+    if (arm["norm"] == "instance") arm["parameters"] = arm["network"] == "mlp" ? 99710 : 99806;
+  }
+  const json banners = open(results)["banners"];
+  ASSERT_EQ(banners.size(), 1u) << banners;
+  EXPECT_TRUE(contains(banners[0], "mlp: InstanceNorm stands on convolutions alone"));
+}
+
 TEST(Report, DrawsOddResults) {
   struct Case {
     std::string name;

@@ -16,6 +16,7 @@
 
 #include "evenkeel/batch_norm.h"
 #include "evenkeel/torch/functional.h"
+#include "evenkeel/torch/norm_base.h"
 
 namespace evenkeel::nn {
 
@@ -71,43 +72,22 @@ std::vector<NamedBatchNorm> batch_norm_layers(torch::nn::Module& network);
 
 // Shared by the three dimensions. TorchImpl is the module of torch::nn with the same name.
 template <class TorchImpl>
-class BatchNormImpl : public torch::nn::Cloneable<BatchNormImpl<TorchImpl>>,
+class BatchNormImpl : public NormBase<BatchNormImpl<TorchImpl>, TorchImpl>,
                       public BatchNormSwitches {
  public:
-  explicit BatchNormImpl(const torch::nn::BatchNormOptions& options_) : options(options_) {
-    reset();
-  }
-  // Takes over the very parameters and buffers of a torch module (shared, not copied), its options
-  // and its training flag.
-  explicit BatchNormImpl(const TorchImpl& other);
+  using NormBase<BatchNormImpl<TorchImpl>, TorchImpl>::NormBase;
 
   // residual: undefined, or of the shape and dtype of x, to be added before the activation. Throws
   // Error if the rank of x does not fit, in training on one value per channel, or if a switch asks
   // for running statistics that the layer does not have.
   torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& residual = {});
 
-  RunningTensors running() const override {
-    return {running_mean, running_var, num_batches_tracked};
-  }
-  // As in torch: weight 1, bias 0, running mean 0, running variance 1, no batches.
-  void reset() override;
-  void reset_parameters();
-  void reset_running_stats();
+  RunningTensors running() const override { return this->running_tensors(); }
   void pretty_print(std::ostream& out) const override;
-
-  torch::nn::BatchNormOptions options;
-  torch::Tensor weight;               // C; undefined unless affine
-  torch::Tensor bias;                 // C; undefined unless affine
-  torch::Tensor running_mean;         // C; undefined unless track_running_stats
-  torch::Tensor running_var;          // C, unbiased; undefined unless track_running_stats
-  torch::Tensor num_batches_tracked;  // one number; undefined unless track_running_stats
 
  protected:
   // Boxed in a Sequential, where default arguments are lost, the layer still takes x alone.
   FORWARD_HAS_DEFAULT_ARGS({1, torch::nn::AnyValue(torch::Tensor())})
-
- private:
-  void adopt(const TorchImpl& other);
 };
 
 extern template class BatchNormImpl<torch::nn::BatchNorm1dImpl>;

@@ -20,7 +20,10 @@
 #include <span>
 
 #include "evenkeel/batch_norm.h"
+#include "evenkeel/group_norm.h"
+#include "evenkeel/instance_norm.h"
 #include "evenkeel/local_response_norm.h"
+#include "evenkeel/rms_norm.h"
 
 namespace evenkeel::nn {
 
@@ -50,6 +53,23 @@ torch::Tensor batch_norm(const torch::Tensor& x, const torch::Tensor& weight,
                          Statistics statistics, const BatchNormOptions& options = {},
                          const torch::Tensor& residual = {}, bool in_place = false);
 
+// x: (N, C, ...), 2 or more dimensions; weight, bias: (C) or undefined. options.groups divides C.
+// options.activation follows within the same pass; the backward computes its derivative again from
+// x and the bias, which then are both kept for it.
+torch::Tensor group_norm(const torch::Tensor& x, const torch::Tensor& weight,
+                         const torch::Tensor& bias, const GroupNormOptions& options,
+                         bool in_place = false);
+
+// x: (N, C, ...), 2 or more dimensions; weight, bias: (C) or undefined.
+//
+// Statistics::batch normalizes each channel of each sample by its own mean and variance, and moves
+// the running statistics by their averages over the samples as options.update says.
+// Statistics::given normalizes with the running statistics, as batch_norm does, and moves nothing.
+torch::Tensor instance_norm(const torch::Tensor& x, const torch::Tensor& weight,
+                            const torch::Tensor& bias, const RunningTensors& running = {},
+                            Statistics statistics = Statistics::batch,
+                            const InstanceNormOptions& options = {}, bool in_place = false);
+
 // Normalizes over the trailing dimensions `normalized_shape`; weight, bias: of that shape or
 // undefined. The features of a sample must be contiguous, so a channels_last input whose features
 // are not is copied.
@@ -68,6 +88,23 @@ LayerNormSum layer_norm_residual(const torch::Tensor& x, const torch::Tensor& re
                                  std::span<const std::int64_t> normalized_shape,
                                  const torch::Tensor& weight = {}, const torch::Tensor& bias = {},
                                  double eps = 1e-5, bool in_place = false);
+
+// Normalizes over the trailing dimensions `normalized_shape` without a mean; weight: of that shape
+// or undefined. Contiguous features as for layer_norm. PyTorch's eps=None is the machine epsilon;
+// the default here is that of the options, 1e-5.
+torch::Tensor rms_norm(const torch::Tensor& x, std::span<const std::int64_t> normalized_shape,
+                       const torch::Tensor& weight = {}, const RmsNormOptions& options = {},
+                       bool in_place = false);
+
+// As layer_norm_residual: sum = x + residual, y = RMSNorm(sum).
+struct RMSNormSum {
+  torch::Tensor y;
+  torch::Tensor sum;
+};
+RMSNormSum rms_norm_residual(const torch::Tensor& x, const torch::Tensor& residual,
+                             std::span<const std::int64_t> normalized_shape,
+                             const torch::Tensor& weight = {}, const RmsNormOptions& options = {},
+                             bool in_place = false);
 
 // x: (N, C, ...), 2 or more dimensions. The conventions of the frameworks are the named
 // constructors of the options. Only x is stored for the backward.

@@ -20,8 +20,7 @@ class LayerNormImpl : public torch::nn::LayerNormImpl {
       : torch::nn::LayerNormImpl(std::move(normalized_shape)) {}
   // Takes over the very parameters of a torch module (shared, not copied), its options and its
   // training flag.
-  explicit LayerNormImpl(const torch::nn::LayerNormImpl& other)
-      : torch::nn::Module(other), torch::nn::LayerNormImpl(other) {}
+  explicit LayerNormImpl(const torch::nn::LayerNormImpl& other);
 
   // Whether to write y over x (and the sum over the residual) wherever autograd records nothing.
   // Leave it off if anything else still reads them. Not part of a saved state. See functional.h.

@@ -21,8 +21,7 @@ class LocalResponseNormImpl : public torch::nn::LocalResponseNormImpl {
   // Any convention, e.g. LocalResponseNorm(evenkeel::LocalResponseNormOptions::paper()).
   explicit LocalResponseNormImpl(const evenkeel::LocalResponseNormOptions& convention);
   // Takes over the options and the training flag of a torch module.
-  explicit LocalResponseNormImpl(const torch::nn::LocalResponseNormImpl& other)
-      : torch::nn::Module(other), torch::nn::LocalResponseNormImpl(other) {}
+  explicit LocalResponseNormImpl(const torch::nn::LocalResponseNormImpl& other);
 
   // Used instead of torch's `options` if set.
   std::optional<evenkeel::LocalResponseNormOptions> window;
