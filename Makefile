@@ -3,7 +3,7 @@
 jobs := $(shell nproc)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo lab test test-pytorch core bench clean
+.PHONY: help demo lab test test-pytorch core bench bench-pytorch clean
 
 help: ## print the targets
 	@echo "evenkeel: layer-wise normalization for training deep networks"
@@ -29,7 +29,7 @@ test: ## build everything and run all tests (installs what is missing)
 	ctest --preset release --parallel $(jobs)
 
 test-pytorch: ## build and test the libtorch bridge with pip's PyTorch (installs it into build/venv: some GB)
-	@scripts/install-packages core
+	@scripts/install-packages pytorch
 	scripts/test-pytorch
 
 core: ## build and test the core library alone, without libtorch (installs what is missing)
@@ -38,13 +38,20 @@ core: ## build and test the core library alone, without libtorch (installs what 
 	cmake --build --preset core --parallel $(jobs)
 	ctest --preset core --parallel $(jobs)
 
-bench: ## time every operation beside oneDNN and PyTorch; rewrite docs/performance.md (about 25 minutes)
+bench: ## time every operation beside oneDNN and PyTorch; rewrite docs/performance.md and its tables (about 25 minutes)
 	@scripts/install-packages bench
 	cmake --preset bench --log-level=WARNING
 	cmake --build --preset bench --parallel $(jobs) --target evenkeel_bench evenkeel_bench_modules
 	build/bench/bin/evenkeel_bench --out bench/results.json
 	bench/modules.py
 	bench/report.py
+
+bench-pytorch: ## time the core beside pip's PyTorch, eager and compiled (installs it into build/venv: some GB)
+	@scripts/install-packages pytorch
+	scripts/pytorch-environment
+	cmake --preset bench-pytorch --log-level=WARNING
+	cmake --build --preset bench-pytorch --parallel $(jobs) --target evenkeel_core_c
+	build/venv/bin/python bench/pytorch.py
 
 clean: ## remove the build folder, the reports of demo and lab included
 	rm -rf build
