@@ -52,6 +52,8 @@ void check_backward(const Check& check, const BatchNormBackward<T>& args,
   check.same_shape_or_absent("dresidual", args.dresidual, shape);
   check.size_or_absent("dweight", args.dweight, shape.c, "channels");
   check.size_or_absent("dbias", args.dbias, shape.c, "channels");
+  check.require(!args.dx.data || args.dx.data != args.dresidual.data,
+                "dx and dresidual are the same memory, expected one each");
   check.activation(options.activation);
 }
 
@@ -154,9 +156,9 @@ void batch_norm_forward(const BatchNormForward<T>& args, const ChannelMoments& b
   check.require(batch.channels() == shape.c, "the moments have " +
                                                  std::to_string(batch.channels()) +
                                                  " channels, expected " + std::to_string(shape.c));
-  check.require(batch.count() >= 2 || shape.c == 0, "the moments are of " +
-                                                        std::to_string(batch.count()) +
-                                                        " values per channel, expected at least 2");
+  if (shape.c == 0) return;
+  check.require(batch.count() >= 2, "the moments are of " + std::to_string(batch.count()) +
+                                        " values per channel, expected at least 2");
   const auto* coefficients = for_each_channel<Scratch::affine>(shape.c, [&](std::int64_t c) {
     const double mean = batch.mean()[static_cast<std::size_t>(c)];
     const double rstd = rstd_of(batch.biased_variance(c), options.eps);

@@ -10,6 +10,7 @@
 #include "src/base/types.h"
 #include "src/parameters.h"
 #include "src/passes/channels.h"
+#include "src/passes/rows.h"
 #include "src/sample_groups.h"
 
 namespace evenkeel {
@@ -19,6 +20,12 @@ void check_groups(const Check& check, const Shape& shape, std::int64_t groups) {
   check.require(groups >= 1 && shape.c % groups == 0,
                 "groups is " + std::to_string(groups) + ", expected a divisor of the " +
                     std::to_string(shape.c) + " channels, at least 1");
+}
+
+// Without positions a group is some neighboring features of a sample: a row, for which there are
+// kernels of their own, but none with an activation.
+bool is_of_rows(const Shape& shape, const GroupNormOptions& options) {
+  return shape.s == 1 && options.activation == Activation::none;
 }
 
 // dweight and dbias: the sums of every sample, added up in the order of the samples.
@@ -46,6 +53,21 @@ void normalize_groups(const GroupNormForward<T>& args, const GroupNormOptions& o
                       Moments* kept) {
   using P = Wide<T>;
   const Shape& shape = args.x.shape;
+  if (is_of_rows(shape, options) && !kept) {
+    forward_rows<T>({.x = args.x.data,
+                     .weight = data_or_null(args.weight),
+                     .bias = data_or_null(args.bias),
+                     .mean = data_or_null(args.mean),
+                     .rstd = data_or_null(args.rstd),
+                     .residual = nullptr,
+                     .sum = nullptr,
+                     .y = args.y.data,
+                     .eps = options.eps,
+                     .groups = options.groups,
+                     .centered = true},
+                    shape.n, shape.c);
+    return;
+  }
   const std::int64_t channels = shape.c / options.groups;  // of a group
   const ForwardOperands<T> operands{.x = args.x.data,
                                     .residual = nullptr,
@@ -74,6 +96,18 @@ void backward_groups(const GroupNormBackward<T>& args, const GroupNormOptions& o
   const std::int64_t groups = options.groups, channels = shape.c / groups;
   const bool wants_parameters = !args.dweight.empty() || !args.dbias.empty();
   if (!args.dx.data && !wants_parameters) return;
+  if (is_of_rows(shape, options)) {
+    backward_rows<T>({.dy = args.dy.data,
+                      .x = args.x.data,
+                      .weight = data_or_null(args.weight),
+                      .mean = args.mean.data(),
+                      .rstd = args.rstd.data(),
+                      .dsum = nullptr,
+                      .dx = args.dx.data,
+                      .groups = groups},
+                     shape.n, shape.c, args.dweight, args.dbias);
+    return;
+  }
   const BackwardOperands<T> operands{.dy = args.dy.data,
                                      .x = args.x.data,
                                      .residual = nullptr,

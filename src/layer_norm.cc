@@ -31,6 +31,7 @@ void layer_norm_forward(const LayerNormForward<T>& args, const LayerNormOptions&
                    .sum = args.sum.data,
                    .y = args.y.data,
                    .eps = options.eps,
+                   .groups = 1,
                    .centered = true},
                   samples, features);
 }

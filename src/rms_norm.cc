@@ -42,6 +42,7 @@ void rms_norm_forward(const RmsNormForward<T>& args, const RmsNormOptions& optio
                    .sum = args.sum.data,
                    .y = args.y.data,
                    .eps = options.eps,
+                   .groups = 1,
                    .centered = false},
                   samples, features);
 }

@@ -13,7 +13,7 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-// What of a call is no tensor that autograd follows.
+// The arguments of a call that autograd does not track.
 struct Decisions {
   const RunningTensors& running;
   Statistics statistics;

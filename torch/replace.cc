@@ -63,7 +63,7 @@ std::int64_t replace_entries(torch::nn::SequentialImpl& sequential) {
   return replaced;
 }
 
-// What of a module of torch::nn the normalization before it can compute in its own pass.
+// The activation that a module of torch::nn computes, if a normalization can compute it instead.
 std::optional<Activation> activation_of(const torch::nn::AnyModule& entry) {
   if (exactly<torch::nn::ReLUImpl>(entry)) return Activation::relu;
   if (exactly<torch::nn::ReLU6Impl>(entry)) return Activation::relu6;

@@ -9,7 +9,7 @@
 
 namespace evenkeel::nn {
 
-// What of a call is no tensor that autograd follows.
+// The arguments of a call that autograd does not track.
 struct RowNorm {
   enum class Kind : std::uint8_t { layer_norm, rms_norm };
 

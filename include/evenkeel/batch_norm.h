@@ -76,10 +76,11 @@ struct BatchNormForward {
   TensorView<T> y = {};                  // shape of x; may be x itself, or the residual
 };
 
-// Normalizes with the statistics of the batch. Statistics and the folded coefficients are
-// computed in double; the elements in Wide<T>. Throws Error before any work if a size does not fit,
-// if eps is not a finite number above 0, if C > 0 and there is exactly one value per channel, or if
-// an update is asked for without running statistics. An empty x is legal and does nothing.
+// Normalizes with the statistics of the batch. Sums are in Wide<T> over blocks and are merged in
+// double, the coefficients are computed in double, and the elements in Wide<T>. Throws Error before
+// any work if a size does not fit, if eps is not a finite number above 0, if the activation is not
+// valid, if C > 0 and there is exactly one value per channel, or if an update is asked for without
+// running statistics. An empty x is legal and does nothing.
 template <class T = float>
 void batch_norm_forward(const BatchNormForward<T>& args, const BatchNormOptions& options = {});
 
@@ -103,9 +104,9 @@ struct BatchNormInference {
   std::span<const Wide<T>> bias = {};    // C; absent: 0
   std::span<const Wide<T>> mean = {};    // C: a moving average, or the exact mean of a data set
   std::span<const Wide<T>> var = {};     // C: the variance that goes with it
-  std::span<Wide<T>> rstd = {};          // C, optional output: 1 / sqrt(var + eps), for the backward
-  TensorView<const T> residual = {};     // shape of x; absent: 0
-  TensorView<T> y = {};                  // shape of x; may be x itself, or the residual
+  std::span<Wide<T>> rstd = {};       // C, optional output: 1 / sqrt(var + eps), for the backward
+  TensorView<const T> residual = {};  // shape of x; absent: 0
+  TensorView<T> y = {};               // shape of x; may be x itself, or the residual
 };
 
 template <class T = float>
@@ -134,7 +135,7 @@ struct BatchNormBackward {
   std::span<const Wide<T>> rstd = {};    // C, as the forward gave it
   TensorView<const T> residual = {};     // that of the forward; read only with an activation
   TensorView<T> dx = {};                 // shape of x; may be dy itself, not x
-  TensorView<T> dresidual = {};          // shape of x; may be dy or the residual itself
+  TensorView<T> dresidual = {};          // shape of x; may be dy or the residual itself, not dx
   std::span<Wide<T>> dweight = {};       // C: sum dy*x^
   std::span<Wide<T>> dbias = {};         // C: sum dy
 };
@@ -143,8 +144,9 @@ struct BatchNormBackward {
 // is computed again from x, so give the bias and the residual that the forward had. dresidual is
 // that product.
 //
-// The sums are of centred values, dy * (x - mean), accumulated in Wide<T> over blocks and merged in
-// double. Throws Error as the forward does.
+// The sums are of centered values, dy * (x - mean), accumulated in Wide<T> over blocks and merged in
+// double. Throws Error as the forward does, but one value per channel is legal with
+// Statistics::given.
 template <class T = float>
 void batch_norm_backward(const BatchNormBackward<T>& args,
                          const BatchNormBackwardOptions& options = {});

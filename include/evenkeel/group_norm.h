@@ -35,11 +35,12 @@ struct GroupNormForward {
   TensorView<T> y = {};                  // shape of x; may be x itself
 };
 
-// Statistics and the folded coefficients are computed in double, the elements in Wide<T>. A
-// sample's result is bitwise the same whatever else is in the batch and for every number of
-// threads. Throws Error before any work if a size does not fit, if the number of groups is below 1
-// or does not divide C, or if eps is not a finite number above 0. A group of one value, whose x^ is
-// 0, is legal, as is an empty x.
+// Sums are in Wide<T> over blocks and are merged in double, the coefficients are computed in
+// double, and the elements in Wide<T>. A sample's result is bitwise the same whatever else is in
+// the batch and for every number of threads. Throws Error before any work if a size does not fit,
+// if the number of groups is below 1 or does not divide C, if eps is not a finite number above 0,
+// or if the activation is not valid. A group of one value, whose x^ is 0, is legal, as is an empty
+// x.
 template <class T = float>
 void group_norm_forward(const GroupNormForward<T>& args, const GroupNormOptions& options = {});
 

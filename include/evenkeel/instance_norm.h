@@ -35,11 +35,11 @@ struct InstanceNormForward {
   TensorView<T> y = {};  // shape of x; may be x itself
 };
 
-// Statistics and the folded coefficients are computed in double, the elements in Wide<T>. A
-// sample's result is bitwise the same whatever else is in the batch and for every number of
-// threads. Throws Error before any work if a size does not fit, if eps is not a finite number above
-// 0, if C > 0 and there is exactly one position, or if an update is asked for without running
-// statistics. An empty x is legal and does nothing.
+// Sums are in Wide<T> over blocks and are merged in double, the coefficients are computed in
+// double, and the elements in Wide<T>. A sample's result is bitwise the same whatever else is in
+// the batch and for every number of threads. Throws Error before any work if a size does not fit,
+// if eps is not a finite number above 0, if C > 0 and there is exactly one position, or if an
+// update is asked for without running statistics. An empty x is legal and does nothing.
 template <class T = float>
 void instance_norm_forward(const InstanceNormForward<T>& args,
                            const InstanceNormOptions& options = {});

@@ -33,10 +33,10 @@ struct LayerNormForward {
   TensorView<T> y = {};                  // shape of x; may be x or the residual itself, not sum
 };
 
-// Statistics in double, elements in Wide<T>. sum is allowed only with a residual. A sample's result
-// is bitwise the same whatever else is in the batch and for every number of threads. Throws Error
-// before any work if a size does not fit or eps is not a finite number above 0. An empty x is
-// legal.
+// Sums are in Wide<T> over blocks and are merged in double; elements in Wide<T>. sum is allowed
+// only with a residual. A sample's result is bitwise the same whatever else is in the batch and for
+// every number of threads. Throws Error before any work if a size does not fit or eps is not a
+// finite number above 0. An empty x is legal.
 template <class T = float>
 void layer_norm_forward(const LayerNormForward<T>& args, const LayerNormOptions& options = {});
 

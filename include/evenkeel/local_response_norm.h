@@ -16,8 +16,8 @@
 namespace evenkeel {
 
 struct LocalResponseNormOptions {
-  std::int64_t behind = 2;  // channels before the centre, >= 0
-  std::int64_t ahead = 2;   // channels after the centre, >= 0
+  std::int64_t behind = 2;  // channels before the center, >= 0
+  std::int64_t ahead = 2;   // channels after the center, >= 0
   double alpha = 1e-4;      // multiplies the plain sum of squares
   double beta = 0.75;
   double k = 2;
@@ -51,11 +51,11 @@ struct LocalResponseNormForward {
   TensorView<T> y = {};  // shape of x; may be x itself
 };
 
-// Elements and window sums in T. The window sum of each value is added afresh, without a sliding
-// subtraction, so a large value leaves no error in its neighbours' windows. Throws Error before any
-// work if shapes differ, behind or ahead is negative, or alpha, beta or k is not finite. A base of
-// 0 follows IEEE 754; a negative one, which k >= 0 and alpha >= 0 exclude, is NaN for most beta. An
-// empty x is legal.
+// Elements and window sums in Wide<T>. The window sum of each value is added afresh, without a
+// sliding subtraction, so a large value leaves no error in its neighbors' windows. Throws Error
+// before any work if shapes differ, behind or ahead is negative, or alpha, beta or k is not finite.
+// A base of 0 follows IEEE 754; a negative one, which k >= 0 and alpha >= 0 exclude, is NaN for
+// most beta. An empty x is legal.
 template <class T = float>
 void local_response_norm_forward(const LocalResponseNormForward<T>& args,
                                  const LocalResponseNormOptions& options = {});

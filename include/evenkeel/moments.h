@@ -28,8 +28,8 @@ struct Moments {
   double unbiased_variance() const;
 };
 
-// Moments of a contiguous array. Accumulates in the type of x over blocks of 4096 values, shifted
-// by the mean of the block's first values, and merges the blocks in double.
+// Moments of a contiguous array. Sums are in Wide<T> over blocks of 4096 values, about a pivot that
+// is the mean of the block's first values, and are merged in double.
 template <class T>
 Moments moments_of(std::span<const T> x);
 

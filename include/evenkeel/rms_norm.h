@@ -34,10 +34,10 @@ struct RmsNormForward {
   TensorView<T> y = {};                  // shape of x; may be x or the residual itself, not sum
 };
 
-// The mean square is in double, the elements in Wide<T>. sum is allowed only with a residual. A
-// sample's result is bitwise the same whatever else is in the batch and for every number of
-// threads. Throws Error before any work if a size does not fit or eps is not a finite number above
-// 0. An empty x is legal.
+// Sums are in Wide<T> over blocks and are merged in double; elements in Wide<T>. sum is allowed
+// only with a residual. A sample's result is bitwise the same whatever else is in the batch and for
+// every number of threads. Throws Error before any work if a size does not fit or eps is not a
+// finite number above 0. An empty x is legal.
 template <class T = float>
 void rms_norm_forward(const RmsNormForward<T>& args, const RmsNormOptions& options = {});
 

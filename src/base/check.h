@@ -1,5 +1,5 @@
 // Argument checks: each throws Error naming the operation, the argument, what was expected and what
-// came. All of an operation's checks run before any of its work.
+// was given. All of an operation's checks run before any of its work.
 #pragma once
 
 #include <cmath>

@@ -4,6 +4,7 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <cfenv>
 #include <cstdint>
 #include <exception>
 
@@ -35,15 +36,23 @@ void parallel_ranges(std::int64_t tasks, int threads, const F& f) {
     range(0);
     return;
   }
+  // The threads take over the caller's rounding and flushing of subnormal numbers, on which results
+  // would else depend by which thread computed them.
+  std::fenv_t of_caller;
+  std::fegetenv(&of_caller);
   std::exception_ptr failed;  // scratch memory may run out, and nothing may leave a parallel region
 #pragma omp parallel for schedule(static, 1) num_threads(threads)
   for (int thread = 0; thread < threads; ++thread) {
+    std::fenv_t of_thread;
+    std::fegetenv(&of_thread);
+    std::fesetenv(&of_caller);
     try {
       range(thread);
     } catch (...) {
 #pragma omp critical(evenkeel_parallel_ranges)
       failed = std::current_exception();
     }
+    std::fesetenv(&of_thread);
   }
   if (failed) std::rethrow_exception(failed);
 }

@@ -8,8 +8,9 @@
 
 namespace evenkeel {
 
-// What a buffer is for. Buffers of one thread that are in use at once need different purposes; a
-// thread that starts an operation also takes a share of it.
+// What a buffer is for. Buffers of one thread that are in use at once need different purposes. The
+// thread that starts an operation works on its tasks too, so the operation's buffers and the tasks'
+// must differ.
 enum class Scratch {
   // Of the whole operation, in the thread that started it.
   affine,         // coefficients of the forward, per channel

@@ -1,5 +1,5 @@
-// The activation types. Adding a type is adding a line here, and how it is loaded and stored to
-// kernels/float16-inl.h.
+// The types of x and y. To add one, add a line here, its widen and narrow to kernels/float16-inl.h
+// and, unless it is computed with in float, its Wide<T> to evenkeel/tensor.h.
 #pragma once
 
 #include "evenkeel/float16.h"

@@ -5,8 +5,9 @@
 //   backward   g  = dy * activation'(v + residual)
 //              dx = dy_scale * g + x_scale * (x - center) + offset
 //
-// There are two policies, so that an activation costs no kernel of its own. Bounds do for none,
-// ReLU, ReLU6 and hardtanh. A gate does for the others.
+// So that an activation costs no kernel of its own there are two policies: bounds, which do for
+// none, ReLU, ReLU6 and hardtanh, and a gate, which does for the others. A backward without an
+// activation has a third, since it need not compute v.
 #if defined(EVENKEEL_SRC_KERNELS_ACTIVATION_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef EVENKEEL_SRC_KERNELS_ACTIVATION_INL_H_
 #undef EVENKEEL_SRC_KERNELS_ACTIVATION_INL_H_
@@ -31,7 +32,9 @@ struct Bounds {
   using T = hn::TFromD<D>;
   using V = hn::Vec<D>;
   V low, high;
-  V stop_low, stop_high;  // no gradient from there on; NaN, from which nothing is, for no bound
+  // At and beyond these the gradient is 0. NaN where there is no bound, since no comparison with
+  // NaN is true.
+  V stop_low, stop_high;
 
   HWY_INLINE Bounds(D d, const Activation& a)
       : low(hn::Set(d, static_cast<T>(a.low))),
@@ -100,8 +103,8 @@ struct Gate {
         return hn::Div(numerator, hn::Add(one, e));
       }
       case Activation::Kind::hardswish: {
-        const V shifted = hn::MulAdd(v, hn::Set(d, T{1} / 6), hn::Set(d, T{0.5}));
-        const V above = hn::IfThenElse(hn::Lt(shifted, hn::Zero(d)), hn::Zero(d), shifted);
+        const V linear = hn::MulAdd(v, hn::Set(d, T{1} / 6), hn::Set(d, T{0.5}));
+        const V above = hn::IfThenElse(hn::Lt(linear, hn::Zero(d)), hn::Zero(d), linear);
         return hn::IfThenElse(hn::Gt(above, one), one, above);
       }
       default:  // leaky ReLU
@@ -110,7 +113,7 @@ struct Gate {
   }
 };
 
-// An activation of a backward that there is none of: v is not needed.
+// The policy of a backward without an activation, which need not compute v.
 template <class D>
 struct Identity {
   HWY_INLINE Identity(D /*d*/, const Activation& /*none*/) {}

@@ -4,6 +4,8 @@
 #define HWY_TARGET_INCLUDE "src/kernels/columns.cc"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 //
+#include <algorithm>
+
 #include "src/kernels/activation-inl.h"
 #include "src/kernels/columns.h"
 #include "src/kernels/dispatch.h"

@@ -27,7 +27,7 @@ struct GradientColumns {
 template <class T>
 struct Columns {
   using P = Wide<T>;
-  // Per column, the mean of 1 of 64 rows, the first ones.
+  // Per column, the mean of the first rows / 64 rows, rounded up.
   void (*pivots)(const T* x, Block block, P* mean);
   // Per column, sum d and sum d^2 with d = x - pivot.
   void (*sums)(const T* x, Block block, std::int64_t prefetch_distance, const P* pivot, double* sum,

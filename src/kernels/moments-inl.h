@@ -55,9 +55,9 @@ HWY_INLINE Moments block_moments(const T* HWY_RESTRICT x, const kernels::Piece& 
                          static_cast<double>(pivot), sums.s(d), sums.t(d));
 }
 
-// Of one contiguous run of any length, block by block.
+// Of a contiguous row of any length, block by block.
 template <class T>
-HWY_INLINE Moments run_moments(const T* HWY_RESTRICT x, std::int64_t count) {
+HWY_INLINE Moments row_moments(const T* HWY_RESTRICT x, std::int64_t count) {
   Moments total = block_moments(x, {1, std::min(kBlock, count), 0});
   for (std::int64_t i = kBlock; i < count; i += kBlock) {
     total.merge(block_moments(x + i, {1, std::min(kBlock, count - i), 0}));

@@ -34,7 +34,7 @@ template <class T>
 void forward(const ForwardOperands<T>& whole, const Piece& piece, const Affine<Wide<T>>& affine) {
   const hn::ScalableTag<Wide<T>> d;
   const auto a = vectors_of(d, affine);
-  const auto run = [&](auto epilogue, auto non_temporal) HWY_ATTR {
+  const auto write = [&](auto epilogue, auto non_temporal) HWY_ATTR {
     for (std::int64_t n = 0; n < piece.count; ++n) {
       const auto operands = whole.at(n * piece.stride, non_temporal ? whole.prefetch_distance : 0);
       const Output<T> y{operands.y, non_temporal};
@@ -47,9 +47,9 @@ void forward(const ForwardOperands<T>& whole, const Piece& piece, const Affine<W
   };
   with_epilogue(d, whole, [&](auto epilogue) HWY_ATTR {
     if constexpr (epilogue.is_gate) {
-      run(epilogue, whole.non_temporal);
+      write(epilogue, whole.non_temporal);
     } else {  // tests of this for each vector took a fifth of the time of bfloat16 in cache
-      with_flag(whole.non_temporal, [&](auto flag) HWY_ATTR { run(epilogue, flag); });
+      with_flag(whole.non_temporal, [&](auto flag) HWY_ATTR { write(epilogue, flag); });
     }
   });
 }

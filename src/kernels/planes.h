@@ -1,4 +1,4 @@
-// Kernels for planes: contiguous runs of values that share their coefficients.
+// Kernels for planes: contiguous values that share their coefficients.
 #pragma once
 
 #include <cstdint>

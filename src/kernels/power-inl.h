@@ -6,6 +6,7 @@
 #define EVENKEEL_SRC_KERNELS_POWER_INL_H_
 #endif
 
+#include <limits>
 #include <type_traits>
 
 #include "hwy/contrib/math/math-inl.h"

@@ -17,14 +17,20 @@ namespace HWY_NAMESPACE {
 
 // What follows the sums of a row, which is horizontal sums and the forward's square root and
 // division, takes longer than reading and writing a short row. So the forward takes some short rows
-// at a time, and both directions take as many narrow rows as a vector has lanes: then it is done
-// for all of them at once.
+// at a time, and both directions take as many narrow rows as a vector has lanes: then the sums of
+// all of them end in one vector.
 template <class T>
 inline constexpr std::int64_t kNarrow = 512 / sizeof(T);
 template <class T>
 inline constexpr std::int64_t kShort = 1024 / sizeof(T);
 template <class P>
 inline constexpr int kLanes = static_cast<int>(hn::MaxLanes(hn::ScalableTag<P>()));
+
+// Where a row's set of parameters starts.
+template <class Args>
+HWY_INLINE std::int64_t parameters_at(const Args& args, std::int64_t row, std::int64_t cols) {
+  return args.groups == 1 ? 0 : row % args.groups * cols;
+}
 
 // A number of rows, as a policy.
 template <int n>
@@ -36,8 +42,8 @@ HWY_INLINE std::int64_t distance(bool non_temporal, std::int64_t count) {
   return non_temporal ? std::max<std::int64_t>(count, 2048) : 0;
 }
 
-// Lane r of the result is the sum of the lanes of vectors[r], r < count. Neighbours are added up,
-// and then neighbours of those: the same order for every r and count.
+// Lane r of the result is the sum of the lanes of vectors[r], r < count. Neighbors are added up,
+// and then neighbors of those: the same order for every r and count.
 template <int count, int lanes, class D, class V = hn::Vec<D>>
 HWY_INLINE V sums_of_lanes([[maybe_unused]] D d, const V* vectors) {
   static_assert(count <= lanes);

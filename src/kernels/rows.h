@@ -11,7 +11,9 @@ namespace evenkeel::kernels {
 inline constexpr std::int64_t kRowsRoom = 4096;
 
 // y = (s - mean) * rstd * weight + bias, where s is x, or the sum of x and the residual. Pointers
-// may be null where it says so.
+// may be null where it says so. Parameters are `groups` sets of cols values, of which row r has set
+// r % groups: 1 for LayerNorm, and several for GroupNorm on features, whose samples are several
+// rows.
 template <class T>
 struct RowsForward {
   using P = Wide<T>;
@@ -22,6 +24,7 @@ struct RowsForward {
   T* sum;             // of x and residual; needed if there is a residual
   T* y;
   double eps;
+  std::int64_t groups;
   bool centered;           // else the mean is taken to be 0: the variance is the mean square
   bool keeps_sum = false;  // else `sum` is only room, for a row and for kRowsRoom values at least
   bool non_temporal = false;
@@ -38,6 +41,7 @@ struct RowsBackward {
   const T* dsum;                           // may be null
   T* dx;                                   // may be null
   P *dweight = nullptr, *dbias = nullptr;  // increased, not set; may be null
+  std::int64_t groups = 1;
   bool non_temporal = false;
 };
 

@@ -49,8 +49,8 @@ HWY_INLINE RowGradients<P, count> row_gradients(const kernels::RowsBackward<T>& 
   using V = hn::Vec<decltype(d)>;
   const T* const x = args.x + row * cols;
   const T* const dy = args.dy + row * cols;
-  const P* const weight = args.weight;
-  const auto add = [=](auto lanes, std::int64_t i, std::int64_t r, V center, V& s, V& t) HWY_ATTR {
+  const auto add = [=](auto lanes, std::int64_t i, std::int64_t r, const P* weight, V center, V& s,
+                       V& t) HWY_ATTR {
     const std::int64_t j = r * cols + i;
     prefetch_to_l2(dy + j, prefetch_distance);
     prefetch_to_l2(x + j, prefetch_distance);
@@ -64,9 +64,10 @@ HWY_INLINE RowGradients<P, count> row_gradients(const kernels::RowsBackward<T>& 
     V s[count], t[count];
     for (int r = 0; r < count; ++r) {
       const V center = hn::Set(d, center_of(args, row + r));
+      const P* const weight = args.weight + parameters_at(args, row + r, cols);
       V sum = hn::Zero(d), products = sum;
       for_each_vector(d, cols, [&](auto lanes, std::int64_t i) HWY_ATTR {
-        add(lanes, i, r, center, sum, products);
+        add(lanes, i, r, weight, center, sum, products);
       });
       s[r] = sum;
       t[r] = products;
@@ -79,12 +80,13 @@ HWY_INLINE RowGradients<P, count> row_gradients(const kernels::RowsBackward<T>& 
   } else {
     for (int r = 0; r < count; ++r) {
       const V center = hn::Set(d, center_of(args, row + r));
+      const P* const weight = args.weight + parameters_at(args, row + r, cols);
       sum_g[r] = sum_g_x[r] = 0;
       for (std::int64_t begin = 0; begin < cols; begin += kBlock) {
         PairOfSums<decltype(d)> sums(d);
         sums.add(d, std::min(kBlock, cols - begin),
                  [&](auto lanes, std::int64_t i, V& s, V& t)
-                     HWY_ATTR { add(lanes, begin + i, r, center, s, t); });
+                     HWY_ATTR { add(lanes, begin + i, r, weight, center, s, t); });
         sum_g[r] += sums.s(d);
         sum_g_x[r] += sums.t(d);
       }
@@ -100,8 +102,7 @@ HWY_INLINE RowGradients<P, count> row_gradients(const kernels::RowsBackward<T>& 
   return gradients;
 }
 
-// What `count` rows add to dweight and dbias, and their dx. Not inlined, since it is called for
-// every number of rows.
+// What `count` rows, which have the same parameters, add to dweight and dbias, and their dx.
 template <bool non_temporal, int count, class T>
 HWY_INLINE void finish_backward(const kernels::RowsBackward<T>& args, const Wide<T>* x_scale,
                                 const Wide<T>* offset, std::int64_t row, std::int64_t cols,
@@ -113,9 +114,10 @@ HWY_INLINE void finish_backward(const kernels::RowsBackward<T>& args, const Wide
   const T* const x = args.x + at;
   const T* const dy = args.dy + at;
   const T* const dsum = args.dsum ? args.dsum + at : nullptr;
-  const P* const weight = args.weight;
-  P* const dweight = args.dweight;
-  P* const dbias = args.dbias;
+  const std::int64_t parameters = parameters_at(args, row, cols);
+  const P* const weight = args.weight + parameters;
+  P* const dweight = args.dweight ? args.dweight + parameters : nullptr;
+  P* const dbias = args.dbias ? args.dbias + parameters : nullptr;
   V center[count], scale[count], v_x_scale[count], v_offset[count];
   for (int r = 0; r < count; ++r) {
     center[r] = hn::Set(d, center_of(args, row + r));
@@ -170,7 +172,7 @@ HWY_INLINE void backward_few(const kernels::RowsBackward<T>& args, std::int64_t 
     }
   };
   // Rows that start at different places of a line cannot be written past the cache together.
-  if (!non_temporal || cols % kLine<T> == 0) {
+  if (args.groups == 1 && (!non_temporal || cols % kLine<T> == 0)) {
     finish(Count<std::min(count, kTogether<T, non_temporal>)>());
   } else {
     finish(Count<1>());

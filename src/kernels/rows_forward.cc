@@ -150,9 +150,10 @@ HWY_NOINLINE void write_rows(const kernels::RowsForward<T>& args, const T* x, co
                              const RowCoefficients<Wide<T>>& affine, std::int64_t row, int count,
                              std::int64_t cols, std::int64_t prefetch_distance) {
   const hn::ScalableTag<Wide<T>> d;
-  const auto* const weight = args.weight;
-  const auto* const bias = args.bias;
   for (int r = 0; r < count; ++r, x += cols, next += cols) {
+    const std::int64_t parameters = parameters_at(args, row + r, cols);
+    const auto* const weight = args.weight + parameters;
+    const auto* const bias = args.bias + parameters;
     const auto center = hn::Set(d, affine.center[r]);
     const auto scale = hn::Set(d, affine.scale[r]);
     const auto rest = hn::Set(d, affine.rest[r]);
@@ -184,7 +185,7 @@ HWY_INLINE void forward_few(const kernels::RowsForward<T>& args, std::int64_t ro
   } else {
     static_assert(count == 1);
     if (args.centered) {
-      const Moments m = run_moments(x, cols);
+      const Moments m = row_moments(x, cols);
       moments.mean[0] = m.mean;
       moments.variance[0] = m.biased_variance();
     } else {

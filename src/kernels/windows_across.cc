@@ -23,7 +23,7 @@ using kernels::Window;
 
 // Calls body(lanes, i, n, base) for each vector of the rows of channels t + n, n < together, with
 // that channel's base. Two channels share all but one of the squares of each: 6 loads of x instead
-// of 10. The windows of two must not be cut off.
+// of 10. With together = 2, both windows must lie within the channels.
 template <int together, class Count, class T, class Body>
 HWY_INLINE void for_each_base(const T* x, Across block, Window window, std::int64_t t, Count rows,
                               const Body& body) {

@@ -92,8 +92,8 @@ void reduce_then_apply(const Tiling& tiling, std::int64_t group, int most_thread
     const std::int64_t from_last = tasks - 1 - i;
     const Tile tile = tiling.tile(from_last / tiles, from_last % tiles);
     // Whole rows are one stretch of memory, which the processor prefetches by itself: with
-    // prefetching the backward took up to 1.1 times as long. Of parts of rows, without it, up to
-    // 1.7 times.
+    // prefetching the backward took up to 1.1 times as long. Parts of rows took up to 1.7 times as
+    // long without it.
     apply(tile, tiles == 1 ? 0 : tile.prefetch_distance);
   });
 }
@@ -107,8 +107,8 @@ Moments merged(const Moments* of_channels, std::int64_t group) {
   return total;
 }
 
-// Sets the columns of the channels of a tile, in several arrays, kMaxBlockCols apart, to
-// values_of(channel), one value an array.
+// Writes each channel's values to all of its columns in the tile: value i to array i. The arrays
+// are kMaxBlockCols apart.
 template <int arrays, class P, class ValuesOf>
 void spread(const Tile& tile, P* to, const ValuesOf& values_of) {
   const std::int64_t fold = tile.channels * tile.inner;

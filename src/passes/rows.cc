@@ -14,14 +14,14 @@ namespace {
 // Values of a task: about 64 KB of floats.
 constexpr std::int64_t kTaskElements = 16384;
 
-std::int64_t forward_task_rows(std::int64_t features) {
+std::int64_t samples_of_forward_task(std::int64_t features) {
   return std::max<std::int64_t>(1, kTaskElements / features);
 }
-// For the backward also a 32nd of the rows, since each task has a dweight and a dbias that must be
-// cleared and added up: with 16 rows a task that took a tenth of the time. At most 256, which
+// For the backward also a 32nd of the samples, since each task has a dweight and a dbias that must
+// be cleared and added up: with 16 samples a task that took a tenth of the time. At most 256, which
 // bounds the length of a sum in P.
-std::int64_t backward_task_rows(std::int64_t rows, std::int64_t features) {
-  return std::clamp<std::int64_t>(std::max(kTaskElements / features, rows / 32), 16, 256);
+std::int64_t samples_of_backward_task(std::int64_t samples, std::int64_t features) {
+  return std::clamp<std::int64_t>(std::max(kTaskElements / features, samples / 32), 16, 256);
 }
 
 // The place `offset` elements on in an array that may be absent.
@@ -88,19 +88,20 @@ class TaskGradients {
 }  // namespace
 
 template <class T>
-void forward_rows(const kernels::RowsForward<T>& args, std::int64_t rows, std::int64_t features) {
+void forward_rows(const kernels::RowsForward<T>& args, std::int64_t samples,
+                  std::int64_t features) {
   using P = Wide<T>;
   const auto& kernel = kernels::rows_forward<T>();
-  const std::int64_t task_rows = forward_task_rows(features), tasks = ceil_div(rows, task_rows);
+  const std::int64_t most = samples_of_forward_task(features), tasks = ceil_div(samples, most);
   const std::int64_t tensors = 2 + (args.residual ? 1 : 0) + (args.sum ? 1 : 0);
   kernels::RowsForward<T> all = args;
   if (!all.weight) all.weight = ones<P>(features);
   if (!all.bias) all.bias = negative_zeros<P>(features);
   all.keeps_sum = args.sum != nullptr;
   all.non_temporal =
-      exceeds_cache(tensors * rows * features * static_cast<std::int64_t>(sizeof(T)));
-  parallel_for(tasks, threads_for(tasks, rows * features), [&](std::int64_t task) {
-    const std::int64_t row = task * task_rows, at = row * features;
+      exceeds_cache(tensors * samples * features * static_cast<std::int64_t>(sizeof(T)));
+  parallel_for(tasks, threads_for(tasks, samples * features), [&](std::int64_t task) {
+    const std::int64_t sample = task * most, at = sample * features, row = sample * all.groups;
     kernels::RowsForward<T> of_task = all;
     of_task.x += at;
     of_task.y += at;
@@ -111,25 +112,25 @@ void forward_rows(const kernels::RowsForward<T>& args, std::int64_t rows, std::i
     }
     of_task.mean = at_or_null(all.mean, row);
     of_task.rstd = at_or_null(all.rstd, row);
-    kernel.forward(of_task, std::min(task_rows, rows - row), features);
+    kernel.forward(of_task, std::min(most, samples - sample) * all.groups, features / all.groups);
   });
 }
 
 template <class T>
-void backward_rows(const kernels::RowsBackward<T>& args, std::int64_t rows, std::int64_t features,
-                   std::span<Wide<T>> dweight, std::span<Wide<T>> dbias) {
+void backward_rows(const kernels::RowsBackward<T>& args, std::int64_t samples,
+                   std::int64_t features, std::span<Wide<T>> dweight, std::span<Wide<T>> dbias) {
   if (dweight.empty() && dbias.empty() && !args.dx) return;
   const auto& kernel = kernels::rows_backward<T>();
-  const std::int64_t task_rows = backward_task_rows(rows, features);
-  const std::int64_t tasks = ceil_div(rows, task_rows);
+  const std::int64_t most = samples_of_backward_task(samples, features);
+  const std::int64_t tasks = ceil_div(samples, most);
   const TaskGradients<T, Scratch::dweight> dweights(dweight, tasks);
   const TaskGradients<T, Scratch::dbias> dbiases(dbias, tasks);
   kernels::RowsBackward<T> all = args;
   if (!all.weight) all.weight = ones<Wide<T>>(features);
-  all.non_temporal =
-      exceeds_cache((args.dsum ? 4 : 3) * rows * features * static_cast<std::int64_t>(sizeof(T)));
-  parallel_for(tasks, threads_for(tasks, rows * features), [&](std::int64_t task) {
-    const std::int64_t row = task * task_rows, at = row * features;
+  all.non_temporal = exceeds_cache((args.dsum ? 4 : 3) * samples * features *
+                                   static_cast<std::int64_t>(sizeof(T)));
+  parallel_for(tasks, threads_for(tasks, samples * features), [&](std::int64_t task) {
+    const std::int64_t sample = task * most, at = sample * features, row = sample * all.groups;
     kernels::RowsBackward<T> of_task = all;
     of_task.dy += at;
     of_task.x += at;
@@ -139,7 +140,7 @@ void backward_rows(const kernels::RowsBackward<T>& args, std::int64_t rows, std:
     of_task.dx = at_or_null(all.dx, at);
     of_task.dweight = dweights.start(task);
     of_task.dbias = dbiases.start(task);
-    kernel.backward(of_task, std::min(task_rows, rows - row), features);
+    kernel.backward(of_task, std::min(most, samples - sample) * all.groups, features / all.groups);
   });
   dweights.add_up();
   dbiases.add_up();

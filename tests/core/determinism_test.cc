@@ -1,4 +1,6 @@
 // Bitwise the same for every number of threads, and for data at any address.
+#include <cfenv>
+
 #include "tests/core/testing.h"
 
 namespace evenkeel::testing {
@@ -262,6 +264,23 @@ TYPED_TEST(Determinism, TheNumberOfThreadsChangesNothing) {
       }
     });
   }
+  set_num_threads(before);
+}
+
+// Rounding upward stands for all of the floating-point environment, flushing to zero included.
+TYPED_TEST(Determinism, ThreadsTakeOverTheCallersRounding) {
+  const int before = num_threads();
+  const Inputs<TypeParam> inputs{{20, 64, 49}};
+  set_num_threads(1);
+  const auto nearest = run_everything(inputs);
+  ASSERT_EQ(std::fesetround(FE_UPWARD), 0);
+  const auto one = run_everything(inputs);
+  set_num_threads(3);
+  const auto three = run_everything(inputs);
+  std::fesetround(FE_TONEAREST);
+  EXPECT_NE(one, nearest);
+  EXPECT_EQ(three, one);
+  EXPECT_EQ(run_everything(inputs), nearest);
   set_num_threads(before);
 }
 

@@ -5,7 +5,7 @@
 // other strides are made contiguous first. Parameters have the dtype of x, or float32 beside an x
 // of 16 bits, which is more accurate; their gradients have their own dtype; an undefined one is
 // absent. Gradients that nobody needs are not computed. A backward with create_graph (second
-// derivatives) throws. evenkeel::Error names the function, the argument, what came and the remedy.
+// derivatives) throws. evenkeel::Error names the function, the argument, what was given and the remedy.
 //
 // `in_place` lets y overwrite x: it saves the memory of y, and the time to get it from the system.
 // It is followed where autograd records nothing of the call, because no gradient is enabled or none
@@ -46,8 +46,8 @@ struct RunningTensors {
 // whose statistics are not finite does not move the running statistics.
 //
 // options.activation and the residual (of the shape and dtype of x, or undefined) follow within the
-// same pass: y = activation(BN(x) + residual). The backward computes the mask of the activation
-// again from x and the residual, which then are both kept for it.
+// same pass: y = activation(BN(x) + residual). The backward computes the derivative of the
+// activation again from x, the residual and the bias, which are kept for it.
 torch::Tensor batch_norm(const torch::Tensor& x, const torch::Tensor& weight,
                          const torch::Tensor& bias, const RunningTensors& running,
                          Statistics statistics, const BatchNormOptions& options = {},

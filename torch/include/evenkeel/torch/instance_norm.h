@@ -33,8 +33,8 @@ class InstanceNormImpl : public NormBase<InstanceNormImpl<TorchImpl>, TorchImpl>
   std::int64_t skipped_batches = 0;
 
   // x: a batch, or one sample without the dimension N, as torch takes it. Throws Error if the rank
-  // or the number of channels does not fit, or, where the sample's own statistics normalize, on one
-  // position.
+  // does not fit, if the layer has parameters or running statistics of another number of channels,
+  // or, where the sample's own statistics normalize, on one position.
   torch::Tensor forward(const torch::Tensor& x);
 
   void pretty_print(std::ostream& out) const override;
