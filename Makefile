@@ -14,7 +14,7 @@ demo: ## train with four normalizations side by side and write a report (install
 	@scripts/install-packages program
 	cmake --preset release --log-level=WARNING
 	cmake --build --preset release --parallel $(jobs) --target evenkeel_program
-	build/release/bin/evenkeel compare --network mlp,cnn --norms none,batch,layer,lrn --seeds 2 --out build/demo
+	build/release/bin/evenkeel compare --network mlp,cnn --norms none,batch,layer,lrn --seeds 2 --steps 1000 --out build/demo
 
 lab: ## test what is said about normalization by quick experiments and write a report (installs what is missing)
 	@scripts/install-packages program

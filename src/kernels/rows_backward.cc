@@ -21,13 +21,19 @@ namespace HWY_NAMESPACE {
 namespace {
 
 // Rows that are finished together, for which dweight and dbias are loaded and stored once. From
-// memory fewer of them are faster; and only one where a vector is less than a line of the cache,
-// since a processor gathers non-temporal stores into lines, and those to two rows whose addresses
-// agree in their last 12 bits push each other out: with AVX2, 8192 x 4096 took 5.7 times as long.
-template <class T, bool non_temporal>
-inline constexpr int kTogether = !non_temporal                 ? 4
-                                 : kLanes<Wide<T>> >= kLine<T> ? 2
-                                                               : 1;
+// memory fewer of them are faster.
+template <bool non_temporal>
+inline constexpr int kTogether = non_temporal ? 2 : 4;
+
+// Whether neighboring rows cannot be written past the cache together: because they start at
+// different places of a line; or because their addresses agree in the last 12 bits and a vector is
+// less than a line. A processor gathers non-temporal stores into lines, and those to two such rows
+// push each other out half filled: with AVX2, 8192 x 4096 took 5.7 times as long.
+template <class T>
+HWY_INLINE bool rows_collide(std::int64_t cols) {
+  const std::int64_t bytes = cols * static_cast<std::int64_t>(sizeof(T));
+  return cols % kLine<T> != 0 || (kLanes<Wide<T>> < kLine<T> && bytes % 4096 == 0);
+}
 
 // dx = rstd * g + x_scale * x^ + offset, of each row: x_scale is -rstd * mean(g * x^) and offset
 // -rstd * mean(g), or 0 if the rows are not centered.
@@ -171,9 +177,8 @@ HWY_INLINE void backward_few(const kernels::RowsBackward<T>& args, std::int64_t 
                                        cols, prefetch_distance);
     }
   };
-  // Rows that start at different places of a line cannot be written past the cache together.
-  if (args.groups == 1 && (!non_temporal || cols % kLine<T> == 0)) {
-    finish(Count<std::min(count, kTogether<T, non_temporal>)>());
+  if (args.groups == 1 && !(non_temporal && rows_collide<T>(cols))) {
+    finish(Count<std::min(count, kTogether<non_temporal>)>());
   } else {
     finish(Count<1>());
   }
@@ -192,7 +197,7 @@ void rows_backward(kernels::RowsBackward<T> args, std::int64_t rows, std::int64_
       take(std::true_type(), Count<kLanes<Wide<T>>>());
       take(std::true_type(), Count<1>());
     }
-    take(std::false_type(), Count<kTogether<T, non_temporal.value>>());
+    take(std::false_type(), Count<kTogether<non_temporal.value>>());
     take(std::false_type(), Count<1>());
   });
 }

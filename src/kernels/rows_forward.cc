@@ -144,11 +144,11 @@ struct RowAffine {
 };
 
 // Writes y of `count` rows of x, which is that of the arguments or the sum, and prefetches from
-// `next` on. Not inlined, since it is called for every number of rows.
+// `next` on.
 template <bool non_temporal, class T>
-HWY_NOINLINE void write_rows(const kernels::RowsForward<T>& args, const T* x, const T* next,
-                             const RowCoefficients<Wide<T>>& affine, std::int64_t row, int count,
-                             std::int64_t cols, std::int64_t prefetch_distance) {
+HWY_INLINE void write_rows(const kernels::RowsForward<T>& args, const T* x, const T* next,
+                           const RowCoefficients<Wide<T>>& affine, std::int64_t row, int count,
+                           std::int64_t cols, std::int64_t prefetch_distance) {
   const hn::ScalableTag<Wide<T>> d;
   for (int r = 0; r < count; ++r, x += cols, next += cols) {
     const std::int64_t parameters = parameters_at(args, row + r, cols);
