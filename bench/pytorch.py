@@ -7,10 +7,12 @@ meets all of them. What is printed is the median of the rounds, as the other's t
 
     make bench-pytorch                                   # builds what is needed, then runs this
     build/venv/bin/python bench/pytorch.py --filter '^group_norm' --threads 1
+    build/venv/bin/python bench/pytorch.py --page docs/performance-tables.md
 """
 
 import argparse
 import ctypes
+import datetime
 import json
 import os
 import random
@@ -28,6 +30,7 @@ MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "4294967296"}
 if any(os.environ.get(name) != value for name, value in MALLOC.items()):
     os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **MALLOC})
 
+import pages  # noqa: E402
 import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
 
@@ -213,6 +216,33 @@ def run(case: Case, seconds: float, compiled: bool) -> dict[str, float]:
     return measure(contestants, seconds)
 
 
+def machine() -> str:
+    models = re.findall(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    capability = torch.backends.cpu.get_cpu_capability()
+    return (
+        f"{models[0] if models else 'unknown processor'}, {os.cpu_count()} cores, {capability}; "
+        f"PyTorch {torch.__version__}; measured on {datetime.date.today()}."
+    )
+
+
+def page(results: dict[str, dict[str, float]]) -> str:
+    """The medians as a Markdown table, a row for each case without its number of threads."""
+    threads = sorted({int(name.rsplit("/", 1)[1]) for name in results})
+    columns = ["ms, 1 thread" if n == 1 else f"ms, {n} threads" for n in threads]
+    heads = [h for column in columns for h in (column, "eager", "compiled")]
+    lines = [machine(), "", "| case | " + " | ".join(heads) + " |", "|---|" + "---:|" * len(heads)]
+    for case in dict.fromkeys(name.rsplit("/", 1)[0] for name in results):
+        cells = []
+        for n in threads:
+            times = results.get(f"{case}/{n}", {})
+            ours = times.get("evenkeel")
+            cells.append(f"{ours * 1e3:.3f}" if ours else "-")
+            for peer in ("torch", "compiled"):
+                cells.append(f"{times[peer] / ours:.2f}x" if ours and peer in times else "-")
+        lines.append(f"| {case.removesuffix('/f32')} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -222,6 +252,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.0, help="for each case, at least")
     parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
     parser.add_argument("--out", type=Path, help="also write the medians to this file, as JSON")
+    parser.add_argument("--page", type=Path, help="also rewrite the block `pytorch` of this page")
     options = parser.parse_args()
     threads = [int(count) for count in options.threads.split(",")]
     cases = [case for case in all_cases(threads) if re.search(options.filter, case.name)]
@@ -241,6 +272,8 @@ def main() -> None:
             beside = options.out.with_suffix(".new")
             beside.write_text(json.dumps({"torch": torch.__version__, "seconds": results}, indent=1))
             beside.rename(options.out)
+    if options.page:
+        options.page.write_text(pages.fill(options.page, {"pytorch": page(results)}))
 
 
 if __name__ == "__main__":

@@ -4,26 +4,14 @@ their markers, and draws docs/performance.png."""
 
 import argparse
 import json
-import re
 from pathlib import Path
 
 import goals
+import pages
 import picture
 import tables
 
 ROOT = Path(__file__).resolve().parent.parent
-
-
-def fill(path, blocks):
-    """Replaces what stands between `<!-- begin: NAME -->` and `<!-- end: NAME -->` in a page, and
-    returns the new page."""
-    page = path.read_text()
-    for name, text in blocks.items():
-        pattern = rf"(<!-- begin: {name} -->\n).*?(<!-- end: {name} -->)"
-        page, count = re.subn(pattern, lambda m: f"{m[1]}\n{text}\n\n{m[2]}", page, flags=re.DOTALL)
-        if count != 1:
-            raise SystemExit(f"report.py: {path} has {count} blocks '{name}', expected 1")
-    return page
 
 
 def read(path):
@@ -46,9 +34,9 @@ def main():
     cases = results["cases"]
     machine = tables.machine(results)
     # Both before either is written, so that a page without its markers leaves the other alone.
-    pages = {
-        options.page: fill(options.page, {"machine": machine, "summary": tables.summary(cases)}),
-        options.tables: fill(options.tables, {
+    written = {
+        options.page: pages.fill(options.page, {"machine": machine, "summary": tables.summary(cases)}),
+        options.tables: pages.fill(options.tables, {
             "machine": machine,
             "goals": goals.goals(cases),
             "two-passes": goals.two_passes(cases),
@@ -61,7 +49,7 @@ def main():
             "memory": tables.memory(modules),
         }),
     }
-    for path, page in pages.items():
+    for path, page in written.items():
         path.write_text(page)
     picture.draw(cases, options.picture)
 
