@@ -10,7 +10,7 @@
 namespace evenkeel::nn::testing {
 namespace {
 
-constexpr double eps = 1e-5;  // the default of BatchNormOptions
+constexpr double default_eps = 1e-5;  // the default of BatchNormOptions
 
 torch::nn::Sequential network() {
   torch::manual_seed(5);
@@ -37,7 +37,7 @@ torch::Tensor linear(torch::nn::Sequential& net, std::size_t index, const torch:
 // y as a layer of default parameters computes it from running statistics.
 torch::Tensor normalized(const torch::Tensor& x, const torch::Tensor& mean,
                          const torch::Tensor& var) {
-  return (x - mean) / (var + eps).sqrt();
+  return (x - mean) / (var + default_eps).sqrt();
 }
 
 void expect_statistics(const BatchNorm1dImpl& layer, const torch::Tensor& inputs) {
@@ -135,7 +135,7 @@ TEST(TorchPopulation, FrozenLayersAreLeftAlone) {
   norm(net, 1).freeze();
   estimate_population_statistics(*net, batches());
   EXPECT_TRUE(torch::equal(norm(net, 1).running_mean, torch::zeros({5}, torch::kFloat64)));
-  const auto hidden = torch::sigmoid(linear(net, 0, data()) / std::sqrt(1 + eps));
+  const auto hidden = torch::sigmoid(linear(net, 0, data()) / std::sqrt(1 + default_eps));
   expect_statistics(norm(net, 5), linear(net, 4, hidden));
 }
 
