@@ -144,8 +144,8 @@ struct BatchNormBackward {
 // is computed again from x, so give the bias and the residual that the forward had. dresidual is
 // that product.
 //
-// The sums are of centered values, dy * (x - mean), accumulated in Wide<T> over blocks and merged in
-// double. Throws Error as the forward does, but one value per channel is legal with
+// The sums are of centered values, dy * (x - mean), accumulated in Wide<T> over blocks and merged
+// in double. Throws Error as the forward does, but one value per channel is legal with
 // Statistics::given.
 template <class T = float>
 void batch_norm_backward(const BatchNormBackward<T>& args,

@@ -5,7 +5,8 @@
 // other strides are made contiguous first. Parameters have the dtype of x, or float32 beside an x
 // of 16 bits, which is more accurate; their gradients have their own dtype; an undefined one is
 // absent. Gradients that nobody needs are not computed. A backward with create_graph (second
-// derivatives) throws. evenkeel::Error names the function, the argument, what was given and the remedy.
+// derivatives) throws. evenkeel::Error names the function, the argument, what was given and the
+// remedy.
 //
 // `in_place` lets y overwrite x: it saves the memory of y, and the time to get it from the system.
 // It is followed where autograd records nothing of the call, because no gradient is enabled or none
