@@ -45,7 +45,7 @@ evenkeel::nn::BatchNorm2d batch_norm(std::int64_t channels, evenkeel::Activation
 
 // Keys are "<what>/<how>"; `other` is a residual, or dy in a step.
 std::map<std::string, Call> calls(std::int64_t channels) {
-  using enum evenkeel::Activation;
+  const auto none = evenkeel::Activation::none, relu = evenkeel::Activation::relu;
   auto ours = batch_norm(channels, none, false), ours_in_place = batch_norm(channels, none, true);
   auto ours_relu = batch_norm(channels, relu, false);
   auto ours_relu_in_place = batch_norm(channels, relu, true);

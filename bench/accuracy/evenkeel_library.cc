@@ -17,7 +17,7 @@ Outputs run(const Problem& p) {
   switch (p.operation) {
     case Operation::batch_norm:
       batch_norm_forward<T>(
-          {.x = x_view, .weight = weight, .bias = bias, .y = y_view, .mean = mean, .rstd = rstd},
+          {.x = x_view, .weight = weight, .bias = bias, .mean = mean, .rstd = rstd, .y = y_view},
           {.eps = kEps});
       batch_norm_backward<T>({.dy = dy_view,
                               .x = x_view,
@@ -29,8 +29,8 @@ Outputs run(const Problem& p) {
       break;
     case Operation::layer_norm:
       layer_norm_forward<T>(
-          {.x = x_view, .weight = weight, .bias = bias, .y = y_view, .mean = mean, .rstd = rstd},
-          kEps);
+          {.x = x_view, .weight = weight, .bias = bias, .mean = mean, .rstd = rstd, .y = y_view},
+          {.eps = kEps});
       layer_norm_backward<T>({.dy = dy_view,
                               .x = x_view,
                               .weight = weight,
