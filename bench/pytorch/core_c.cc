@@ -48,52 +48,47 @@ __attribute__((visibility("default"))) int evenkeel_run(const char* name, const 
     const auto mean = of_size(a.mean, a.statistics), rstd = of_size(a.rstd, a.statistics);
     const auto dweight = of_size(a.dweight, parameters), dbias = of_size(a.dbias, parameters);
     evenkeel::set_num_threads(a.threads);
+    // The arguments that three of the operations have in common.
+    const auto set_forward = [&](auto args) {
+      args.x = x;
+      args.weight = weight;
+      args.bias = bias;
+      args.mean = mean;
+      args.rstd = rstd;
+      args.y = out;
+      return args;
+    };
+    const auto set_backward = [&](auto args) {
+      args.dy = dy;
+      args.x = x;
+      args.weight = weight;
+      args.mean = mean;
+      args.rstd = rstd;
+      args.dx = out;
+      args.dweight = dweight;
+      args.dbias = dbias;
+      return args;
+    };
     if (op == "batch_norm" && !a.backward) {
-      evenkeel::batch_norm_forward<float>(
-          {.x = x, .weight = weight, .bias = bias, .mean = mean, .rstd = rstd, .y = out},
-          {.eps = kEps});
+      evenkeel::batch_norm_forward(set_forward(evenkeel::BatchNormForward<float>()), {.eps = kEps});
     } else if (op == "batch_norm") {
-      evenkeel::batch_norm_backward<float>({.dy = dy,
-                                            .x = x,
-                                            .weight = weight,
-                                            .mean = mean,
-                                            .rstd = rstd,
-                                            .dx = out,
-                                            .dweight = dweight,
-                                            .dbias = dbias});
+      evenkeel::batch_norm_backward(set_backward(evenkeel::BatchNormBackward<float>()));
     } else if (op == "layer_norm" && !a.backward) {
-      evenkeel::layer_norm_forward<float>(
-          {.x = x, .weight = weight, .bias = bias, .mean = mean, .rstd = rstd, .y = out},
-          {.eps = kEps});
+      evenkeel::layer_norm_forward(set_forward(evenkeel::LayerNormForward<float>()), {.eps = kEps});
     } else if (op == "layer_norm") {
-      evenkeel::layer_norm_backward<float>({.dy = dy,
-                                            .x = x,
-                                            .weight = weight,
-                                            .mean = mean,
-                                            .rstd = rstd,
-                                            .dx = out,
-                                            .dweight = dweight,
-                                            .dbias = dbias});
+      evenkeel::layer_norm_backward(set_backward(evenkeel::LayerNormBackward<float>()));
+    } else if (op == "group_norm" && !a.backward) {
+      evenkeel::group_norm_forward(set_forward(evenkeel::GroupNormForward<float>()),
+                                   {.groups = a.groups, .eps = kEps});
+    } else if (op == "group_norm") {
+      evenkeel::group_norm_backward(set_backward(evenkeel::GroupNormBackward<float>()),
+                                    {.groups = a.groups});
     } else if (op == "rms_norm" && !a.backward) {
       evenkeel::rms_norm_forward<float>({.x = x, .weight = weight, .rstd = rstd, .y = out},
                                         {.eps = kEps});
     } else if (op == "rms_norm") {
       evenkeel::rms_norm_backward<float>(
           {.dy = dy, .x = x, .weight = weight, .rstd = rstd, .dx = out, .dweight = dweight});
-    } else if (op == "group_norm" && !a.backward) {
-      evenkeel::group_norm_forward<float>(
-          {.x = x, .weight = weight, .bias = bias, .mean = mean, .rstd = rstd, .y = out},
-          {.groups = a.groups, .eps = kEps});
-    } else if (op == "group_norm") {
-      evenkeel::group_norm_backward<float>({.dy = dy,
-                                            .x = x,
-                                            .weight = weight,
-                                            .mean = mean,
-                                            .rstd = rstd,
-                                            .dx = out,
-                                            .dweight = dweight,
-                                            .dbias = dbias},
-                                           {.groups = a.groups});
     } else {
       std::fprintf(stderr, "evenkeel_run: there is no operation '%s'\n", name);
       return 1;
