@@ -92,25 +92,25 @@ auto* for_each_channel(std::int64_t channels, const CoefficientsOf& of) {
 
 // The coefficients of the forward, from the statistics that a backward is given.
 template <class T>
-const Affine<Wide<T>>* affine_of(const BatchNormBackward<T>& args) {
+const ChannelAffine<T>* affine_of(const BatchNormBackward<T>& args) {
   return for_each_channel<Scratch::affine>(args.x.shape.c, [&](std::int64_t c) {
-    return normalizing<Wide<T>>(value_or(args.mean, c, 0), value_or(args.rstd, c, 1),
-                                value_or(args.weight, c, 1), value_or(args.bias, c, 0));
+    return normalizing<Extended<T>>(value_or(args.mean, c, 0), value_or(args.rstd, c, 1),
+                                    value_or(args.weight, c, 1), value_or(args.bias, c, 0));
   });
 }
 
 template <class T>
 void set_parameter_gradients(const BatchNormBackward<T>& args, std::int64_t c,
-                             const GradientSums& sums) {
-  set_if_wanted(args.dweight, c, sums.dy_x * value_or(args.rstd, c, 1));
+                             const ChannelSums<T>& sums) {
+  set_if_wanted(args.dweight, c, sums.dy_x * static_cast<Extended<T>>(value_or(args.rstd, c, 1)));
   set_if_wanted(args.dbias, c, sums.dy);
 }
 
 // The coefficients of dx through the statistics of a batch of `count` values per channel.
 template <class T>
-GradientAffine<Wide<T>> gradient_of(const BatchNormBackward<T>& args, std::int64_t c, double count,
-                                    const GradientSums& sums) {
-  GradientAffine<Wide<T>> coefficients;
+ChannelGradient<T> gradient_of(const BatchNormBackward<T>& args, std::int64_t c, double count,
+                               const ChannelSums<T>& sums) {
+  ChannelGradient<T> coefficients;
   gradient_of_group(
       value_or(args.rstd, c, 1), count, 1,
       [&](std::int64_t) { return value_or(args.weight, c, 1); }, &sums, &coefficients);
@@ -121,6 +121,7 @@ GradientAffine<Wide<T>> gradient_of(const BatchNormBackward<T>& args, std::int64
 
 template <class T>
 void batch_norm_forward(const BatchNormForward<T>& args, const BatchNormOptions& options) {
+  using E = Extended<T>;
   const Check check("batch_norm");
   check_forward(check, args, options);
   const Shape& shape = args.x.shape;
@@ -128,21 +129,22 @@ void batch_norm_forward(const BatchNormForward<T>& args, const BatchNormOptions&
   require_several_values(check, static_cast<double>(shape.per_channel()));
 
   const bool updates = options.update.kind != RunningUpdate::Kind::none;
-  Moments* batch = updates ? scratch<Moments, Scratch::batch_moments>(shape.c) : nullptr;
+  auto* const batch = updates ? scratch<GroupMoments<E>, Scratch::batch_moments>(shape.c) : nullptr;
   with_channels<T>(shape, [&](const ChannelPasses<T>& channels) {
-    channels.normalize(operands_of(args, options.activation),
-                       [&](std::int64_t c, const Moments& m, Affine<Wide<T>>* coefficients) {
-                         const double rstd = rstd_of(m.biased_variance(), options.eps);
+    channels.normalize(operands_of(args, options.activation), options.eps,
+                       [&](std::int64_t c, const GroupMoments<E>& m, Affine<E>* affine) {
+                         const E rstd = rstd_of(m.biased_variance(), options.eps);
                          set_if_wanted(args.mean, c, m.mean);
                          set_if_wanted(args.rstd, c, rstd);
                          if (updates) batch[c] = m;
-                         *coefficients = normalizing<Wide<T>>(
-                             m.mean, rstd, value_or(args.weight, c, 1), value_or(args.bias, c, 0));
+                         *affine = normalizing(m.mean, rstd, value_or(args.weight, c, 1),
+                                               value_or(args.bias, c, 0));
                        });
   });
   if (updates) {
     update_running(args.running, options.update, [&](std::size_t c) {
-      return MeanAndVariance{batch[c].mean, batch[c].unbiased_variance()};
+      return MeanAndVariance{static_cast<double>(batch[c].mean),
+                             static_cast<double>(batch[c].unbiased_variance())};
     });
   }
 }
@@ -164,7 +166,8 @@ void batch_norm_forward(const BatchNormForward<T>& args, const ChannelMoments& b
     const double rstd = rstd_of(batch.biased_variance(c), options.eps);
     set_if_wanted(args.mean, c, mean);
     set_if_wanted(args.rstd, c, rstd);
-    return normalizing<Wide<T>>(mean, rstd, value_or(args.weight, c, 1), value_or(args.bias, c, 0));
+    return normalizing<Extended<T>>(mean, rstd, value_or(args.weight, c, 1),
+                                    value_or(args.bias, c, 0));
   });
   with_channels<T>(shape, [&](const ChannelPasses<T>& channels) {
     channels.forward(operands_of(args, options.activation), coefficients);
@@ -192,8 +195,8 @@ void batch_norm_inference(const BatchNormInference<T>& args,
   const auto* coefficients = for_each_channel<Scratch::affine>(shape.c, [&](std::int64_t c) {
     const double rstd = rstd_of(value_or(args.var, c, 1), options.eps);
     set_if_wanted(args.rstd, c, rstd);
-    return normalizing<Wide<T>>(value_or(args.mean, c, 0), rstd, value_or(args.weight, c, 1),
-                                value_or(args.bias, c, 0));
+    return normalizing<Extended<T>>(value_or(args.mean, c, 0), rstd, value_or(args.weight, c, 1),
+                                    value_or(args.bias, c, 0));
   });
   with_channels<T>(shape, [&](const ChannelPasses<T>& channels) {
     channels.forward(operands_of(args, options.activation), coefficients);
@@ -204,6 +207,7 @@ template <class T>
 void batch_norm_backward(const BatchNormBackward<T>& args,
                          const BatchNormBackwardOptions& options) {
   using P = Wide<T>;
+  using E = Extended<T>;
   const Check check("batch_norm_backward");
   check_backward(check, args, options);
   const Shape& shape = args.x.shape;
@@ -220,25 +224,25 @@ void batch_norm_backward(const BatchNormBackward<T>& args,
   const bool sums =
       (through_statistics && args.dx.data) || !args.dweight.empty() || !args.dbias.empty();
   const auto scale_dy = [&](std::int64_t c) {
-    return static_cast<P>(value_or(args.weight, c, 1) * value_or(args.rstd, c, 1));
+    return static_cast<E>(value_or(args.weight, c, 1)) * static_cast<E>(value_or(args.rstd, c, 1));
   };
   const BackwardOperands<T> operands = operands_of(args, options);
   with_channels<T>(shape, [&](const ChannelPasses<T>& channels) {
     if (sums && writes) {
       channels.gradients(
           operands, affine_of(args),
-          [&](std::int64_t c, const GradientSums* of_channel, GradientAffine<P>* coefficients) {
+          [&](std::int64_t c, const ChannelSums<T>* of_channel, GradientAffine<E>* coefficients) {
             set_parameter_gradients(args, c, *of_channel);
             *coefficients = gradient_of(args, c, count, *of_channel);
           });
     } else if (sums) {
-      auto* const kept = scratch<GradientSums, Scratch::channel_sums>(shape.c);
+      auto* const kept = scratch<ChannelSums<T>, Scratch::channel_sums>(shape.c);
       channels.gradient_sums(operands, affine_of(args), kept);
       for (std::int64_t c = 0; c < shape.c; ++c) set_parameter_gradients(args, c, kept[c]);
     } else if (args.dx.data && !args.dresidual.data && options.activation == Activation::none) {
       // dx = dy_scale * dy, for which x need not be read.
       const auto* scales = for_each_channel<Scratch::affine>(shape.c, [&](std::int64_t c) {
-        return Affine<P>{0, scale_dy(c), 0};
+        return Affine<E>{0, scale_dy(c), 0};
       });
       channels.forward({.x = args.dy.data,
                         .residual = nullptr,
@@ -248,7 +252,7 @@ void batch_norm_backward(const BatchNormBackward<T>& args,
                        scales);
     } else if (writes) {
       const auto* scales = for_each_channel<Scratch::gradient>(shape.c, [&](std::int64_t c) {
-        return GradientAffine<P>{scale_dy(c), 0, 0};
+        return GradientAffine<E>{scale_dy(c), 0, 0};
       });
       channels.backward(operands, affine_of(args), scales);
     }
@@ -263,8 +267,8 @@ void batch_norm_gradient_sums(const BatchNormBackward<T>& args, const BatchNormS
   const Shape& shape = args.x.shape;
   check.size("sums.dy", sums.dy, shape.c, "channels");
   check.size("sums.dy_x", sums.dy_x, shape.c, "channels");
-  auto* const kept = scratch<GradientSums, Scratch::channel_sums>(shape.c);
-  std::fill_n(kept, shape.c, GradientSums());
+  auto* const kept = scratch<ChannelSums<T>, Scratch::channel_sums>(shape.c);
+  std::fill_n(kept, shape.c, ChannelSums<T>());
   with_channels<T>(shape, [&](const ChannelPasses<T>& channels) {
     channels.gradient_sums(operands_of(args, options), affine_of(args), kept);
   });

@@ -31,14 +31,15 @@ bool is_of_rows(const Shape& shape, const GroupNormOptions& options) {
 // dweight and dbias: the sums of every sample, added up in the order of the samples.
 template <class T>
 void add_up_samples(const GroupNormBackward<T>& args, std::int64_t groups,
-                    const GradientSums* sums) {
+                    const ChannelSums<T>* sums) {
   const Shape& shape = args.x.shape;
   const std::int64_t channels = shape.c / groups;  // of a group
   parallel_for(shape.c, threads_for(shape.c, shape.n * shape.c), [&](std::int64_t c) {
-    double dweight = 0, dbias = 0;
+    Extended<T> dweight = 0, dbias = 0;
     for (std::int64_t n = 0; n < shape.n; ++n) {
-      const GradientSums& of_sample = sums[n * shape.c + c];
-      dweight += of_sample.dy_x * value_or(args.rstd, n * groups + c / channels, 1);
+      const ChannelSums<T>& of_sample = sums[n * shape.c + c];
+      dweight += of_sample.dy_x *
+                 static_cast<Extended<T>>(value_or(args.rstd, n * groups + c / channels, 1));
       dbias += of_sample.dy;
     }
     set_if_wanted(args.dweight, c, dweight);
@@ -50,8 +51,8 @@ void add_up_samples(const GroupNormBackward<T>& args, std::int64_t groups,
 
 template <class T>
 void normalize_groups(const GroupNormForward<T>& args, const GroupNormOptions& options,
-                      Moments* kept) {
-  using P = Wide<T>;
+                      GroupMoments<Extended<T>>* kept) {
+  using E = Extended<T>;
   const Shape& shape = args.x.shape;
   if (is_of_rows(shape, options) && !kept) {
     forward_rows<T>({.x = args.x.data,
@@ -75,23 +76,25 @@ void normalize_groups(const GroupNormForward<T>& args, const GroupNormOptions& o
                                     .activation = options.activation,
                                     .non_temporal = exceeds_cache(2 * bytes_of<T>(shape))};
   with_sample_channels<T>(shape, channels, [&](const ChannelPasses<T>& passes) {
-    passes.normalize(operands, [&](std::int64_t group, const Moments& m, Affine<P>* coefficients) {
-      const double rstd = rstd_of(m.biased_variance(), options.eps);
-      set_if_wanted(args.mean, group, m.mean);
-      set_if_wanted(args.rstd, group, rstd);
-      if (kept) kept[group] = m;
-      const std::int64_t first = group % options.groups * channels;
-      for (std::int64_t k = 0; k < channels; ++k) {
-        coefficients[k] = normalizing<P>(m.mean, rstd, value_or(args.weight, first + k, 1),
+    passes.normalize(operands, options.eps,
+                     [&](std::int64_t group, const GroupMoments<E>& m, Affine<E>* coefficients) {
+                       const E rstd = rstd_of(m.biased_variance(), options.eps);
+                       set_if_wanted(args.mean, group, m.mean);
+                       set_if_wanted(args.rstd, group, rstd);
+                       if (kept) kept[group] = m;
+                       const std::int64_t first = group % options.groups * channels;
+                       for (std::int64_t k = 0; k < channels; ++k) {
+                         coefficients[k] =
+                             normalizing(m.mean, rstd, value_or(args.weight, first + k, 1),
                                          value_or(args.bias, first + k, 0));
-      }
-    });
+                       }
+                     });
   });
 }
 
 template <class T>
 void backward_groups(const GroupNormBackward<T>& args, const GroupNormOptions& options) {
-  using P = Wide<T>;
+  using E = Extended<T>;
   const Shape& shape = args.x.shape;
   const std::int64_t groups = options.groups, channels = shape.c / groups;
   const bool wants_parameters = !args.dweight.empty() || !args.dbias.empty();
@@ -116,13 +119,13 @@ void backward_groups(const GroupNormBackward<T>& args, const GroupNormOptions& o
                                      .activation = options.activation,
                                      .through_statistics = true,
                                      .non_temporal = exceeds_cache(3 * bytes_of<T>(shape))};
-  auto* const affine = scratch<Affine<P>, Scratch::affine>(shape.n * shape.c);
+  auto* const affine = scratch<Affine<E>, Scratch::affine>(shape.n * shape.c);
   for (std::int64_t i = 0; i < shape.n * shape.c; ++i) {
     const std::int64_t group = i / channels, c = i % shape.c;
-    affine[i] = normalizing<P>(value_or(args.mean, group, 0), value_or(args.rstd, group, 1),
+    affine[i] = normalizing<E>(value_or(args.mean, group, 0), value_or(args.rstd, group, 1),
                                value_or(args.weight, c, 1), value_or(args.bias, c, 0));
   }
-  auto* const kept = scratch<GradientSums, Scratch::channel_sums>(shape.n * shape.c);
+  auto* const kept = scratch<ChannelSums<T>, Scratch::channel_sums>(shape.n * shape.c);
   with_sample_channels<T>(shape, channels, [&](const ChannelPasses<T>& passes) {
     if (!args.dx.data) {
       passes.gradient_sums(operands, affine, kept);
@@ -131,7 +134,7 @@ void backward_groups(const GroupNormBackward<T>& args, const GroupNormOptions& o
     const auto count = static_cast<double>(channels * shape.s);
     passes.gradients(
         operands, affine,
-        [&](std::int64_t group, const GradientSums* sums, GradientAffine<P>* coefficients) {
+        [&](std::int64_t group, const ChannelSums<T>* sums, GradientAffine<E>* coefficients) {
           std::copy_n(sums, channels, kept + group * channels);
           const std::int64_t first = group % groups * channels;
           gradient_of_group(
@@ -182,10 +185,11 @@ void group_norm_backward(const GroupNormBackward<T>& args, const GroupNormOption
   backward_groups(args, options);
 }
 
-#define EVENKEEL_INSTANTIATE(T)                                                                  \
-  template void normalize_groups(const GroupNormForward<T>&, const GroupNormOptions&, Moments*); \
-  template void backward_groups(const GroupNormBackward<T>&, const GroupNormOptions&);           \
-  template void group_norm_forward(const GroupNormForward<T>&, const GroupNormOptions&);         \
+#define EVENKEEL_INSTANTIATE(T)                                                          \
+  template void normalize_groups(const GroupNormForward<T>&, const GroupNormOptions&,    \
+                                 GroupMoments<Extended<T>>*);                            \
+  template void backward_groups(const GroupNormBackward<T>&, const GroupNormOptions&);   \
+  template void group_norm_forward(const GroupNormForward<T>&, const GroupNormOptions&); \
   template void group_norm_backward(const GroupNormBackward<T>&, const GroupNormOptions&);
 EVENKEEL_FOR_EACH_TYPE(EVENKEEL_INSTANTIATE)
 #undef EVENKEEL_INSTANTIATE

@@ -35,7 +35,9 @@ void instance_norm_forward(const InstanceNormForward<T>& args, const InstanceNor
   require_several_positions(check, shape);
 
   const bool updates = options.update.kind != RunningUpdate::Kind::none;
-  Moments* kept = updates ? scratch<Moments, Scratch::batch_moments>(shape.n * shape.c) : nullptr;
+  auto* const kept =
+      updates ? scratch<GroupMoments<Extended<T>>, Scratch::batch_moments>(shape.n * shape.c)
+              : nullptr;
   normalize_groups<T>({.x = args.x,
                        .weight = args.weight,
                        .bias = args.bias,
@@ -45,13 +47,15 @@ void instance_norm_forward(const InstanceNormForward<T>& args, const InstanceNor
                       {.groups = shape.c, .eps = options.eps}, kept);
   if (!updates) return;
   update_running(args.running, options.update, [&](std::size_t c) {
-    MeanAndVariance average{0, 0};
+    Extended<T> mean = 0, variance = 0;
     for (std::int64_t n = 0; n < shape.n; ++n) {
-      const Moments& m = kept[n * shape.c + static_cast<std::int64_t>(c)];
-      average.mean += m.mean / static_cast<double>(shape.n);
-      average.unbiased_variance += m.unbiased_variance() / static_cast<double>(shape.n);
+      const auto& m = kept[n * shape.c + static_cast<std::int64_t>(c)];
+      mean += m.mean;
+      variance += m.unbiased_variance();
     }
-    return average;
+    const auto samples = static_cast<Extended<T>>(shape.n);
+    return MeanAndVariance{static_cast<double>(mean / samples),
+                           static_cast<double>(variance / samples)};
   });
 }
 

@@ -39,10 +39,18 @@ Standardization Standardization::from(const ChannelMoments& moments) {
   result.count = static_cast<std::int64_t>(moments.count());
   result.mean.assign(moments.mean().begin(), moments.mean().end());
   for (std::int64_t c = 0; c < moments.channels(); ++c) {
+    const double m2 = moments.m2()[static_cast<std::size_t>(c)];
     const double std = std::sqrt(moments.biased_variance(c));
-    check.require(std::isfinite(result.mean[static_cast<std::size_t>(c)]) && std::isfinite(std),
-                  "feature " + std::to_string(c) +
-                      " has statistics that are not finite; remove its NaN and infinite values");
+    const std::string feature = "feature " + std::to_string(c);
+    check.require(
+        std::isfinite(result.mean[static_cast<std::size_t>(c)]) && !std::isnan(m2),
+        feature + " has statistics that are not finite; remove its NaN and infinite values");
+    // A sum of squares below this has lost digits, since most squares are subnormal numbers or 0.
+    constexpr double kLeast = 0x1p-960;
+    check.require(m2 == 0 || (m2 >= kLeast && std::isfinite(m2)),
+                  feature + " varies too " + (m2 < 1 ? "little" : "much") +
+                      " for its variance to be a double; multiply its values by a power of 10, "
+                      "so that they vary by 1e-140 to 1e150");
     result.std.push_back(std);
     result.scale.push_back(scale_of(std));
   }
@@ -64,11 +72,9 @@ void Standardization::apply(TensorView<const T> x, TensorView<T> y) const {
   check.same_shape("y", y, x.shape);
   check.require(x.shape.c == features(), "x has " + std::to_string(x.shape.c) +
                                              " features, expected " + std::to_string(features()));
-  auto* const coefficients = scratch<Affine<Wide<T>>, Scratch::affine>(features());
+  auto* const coefficients = scratch<ChannelAffine<T>, Scratch::affine>(features());
   for (std::size_t i = 0; i < mean.size(); ++i) {
-    const auto center = static_cast<Wide<T>>(mean[i]);
-    coefficients[i] = {center, static_cast<Wide<T>>(1 / scale[i]),
-                       static_cast<Wide<T>>((static_cast<double>(center) - mean[i]) / scale[i])};
+    coefficients[i] = {mean[i], 1 / static_cast<Extended<T>>(scale[i]), 0};
   }
   with_channels<T>(x.shape, [&](const ChannelPasses<T>& channels) {
     channels.forward({.x = x.data,

@@ -39,15 +39,15 @@ struct RowNormFunction : torch::autograd::Function<RowNormFunction> {
     ctx->mark_dirty(dirty);
     const bool by_mean = norm.kind == RowNorm::Kind::layer_norm;
     const std::int64_t samples = features ? x.numel() / features : 0;
-    const torch::Tensor rstd = torch::empty({samples}, statistics_type(x));
+    const torch::Tensor rstd = torch::empty({samples}, torch::kFloat64);
     const torch::Tensor mean = by_mean ? torch::empty_like(rstd) : torch::Tensor();
     dispatch(x, [&]<class T>() {
       if (by_mean) {
         layer_norm_forward<T>({.x = rows<const T>(x, features),
                                .weight = elements<const Wide<T>>(weight),
                                .bias = elements<const Wide<T>>(bias),
-                               .mean = elements<Wide<T>>(mean),
-                               .rstd = elements<Wide<T>>(rstd),
+                               .mean = elements<double>(mean),
+                               .rstd = elements<double>(rstd),
                                .residual = rows<const T>(residual, features),
                                .sum = rows<T>(sum, features),
                                .y = rows<T>(y, features)},
@@ -55,7 +55,7 @@ struct RowNormFunction : torch::autograd::Function<RowNormFunction> {
       } else {
         rms_norm_forward<T>({.x = rows<const T>(x, features),
                              .weight = elements<const Wide<T>>(weight),
-                             .rstd = elements<Wide<T>>(rstd),
+                             .rstd = elements<double>(rstd),
                              .residual = rows<const T>(residual, features),
                              .sum = rows<T>(sum, features),
                              .y = rows<T>(y, features)},
@@ -91,7 +91,7 @@ struct RowNormFunction : torch::autograd::Function<RowNormFunction> {
     if (wanted.next(weight.defined())) dweight = torch::empty_like(weight);
     const auto bias_shape = ctx->saved_data.find("bias_shape");
     if (wanted.next(bias_shape != ctx->saved_data.end())) {
-      dbias = torch::empty(bias_shape->second.toIntVector(), rstd.options());
+      dbias = torch::empty(bias_shape->second.toIntVector(), statistics_type(x));
     }
     const bool wants_residual = wanted.next(has_residual);
     if (wants_x || wants_residual) dx = torch::empty_like(x);
@@ -100,8 +100,8 @@ struct RowNormFunction : torch::autograd::Function<RowNormFunction> {
         layer_norm_backward<T>({.dy = rows<const T>(dy, features),
                                 .x = rows<const T>(x, features),
                                 .weight = elements<const Wide<T>>(weight),
-                                .mean = elements<const Wide<T>>(mean),
-                                .rstd = elements<const Wide<T>>(rstd),
+                                .mean = elements<const double>(mean),
+                                .rstd = elements<const double>(rstd),
                                 .dsum = rows<const T>(dsum, features),
                                 .dx = rows<T>(dx, features),
                                 .dweight = elements<Wide<T>>(dweight),
@@ -110,7 +110,7 @@ struct RowNormFunction : torch::autograd::Function<RowNormFunction> {
         rms_norm_backward<T>({.dy = rows<const T>(dy, features),
                               .x = rows<const T>(x, features),
                               .weight = elements<const Wide<T>>(weight),
-                              .rstd = elements<const Wide<T>>(rstd),
+                              .rstd = elements<const double>(rstd),
                               .dsum = rows<const T>(dsum, features),
                               .dx = rows<T>(dx, features),
                               .dweight = elements<Wide<T>>(dweight)},

@@ -23,8 +23,8 @@ struct GroupCall {
     group_norm_forward<T>({.x = view<const T>(x, layout),
                            .weight = elements<const Wide<T>>(weight),
                            .bias = elements<const Wide<T>>(bias),
-                           .mean = elements<Wide<T>>(mean),
-                           .rstd = elements<Wide<T>>(rstd),
+                           .mean = elements<double>(mean),
+                           .rstd = elements<double>(rstd),
                            .y = view<T>(y, layout)},
                           options);
   }
@@ -48,8 +48,8 @@ struct InstanceCall {
         {.x = view<const T>(x, layout),
          .weight = elements<const Wide<T>>(weight),
          .bias = elements<const Wide<T>>(bias),
-         .mean = elements<Wide<T>>(mean),
-         .rstd = elements<Wide<T>>(rstd),
+         .mean = elements<double>(mean),
+         .rstd = elements<double>(rstd),
          .running = updates ? running_statistics<T>(running, batches) : RunningStatistics<T>(),
          .y = view<T>(y, layout)},
         options);
@@ -71,7 +71,7 @@ struct SampleNormFunction : torch::autograd::Function<SampleNormFunction> {
     variable_list dirty;
     const torch::Tensor y = output_of(input, x, over_x, dirty);
     ctx->mark_dirty(dirty);
-    const torch::Tensor mean = torch::empty({x.size(0) * call.groups(x)}, statistics_type(x));
+    const torch::Tensor mean = torch::empty({x.size(0) * call.groups(x)}, torch::kFloat64);
     const torch::Tensor rstd = torch::empty_like(mean);
     dispatch(x,
              [&]<class T>() { call.template forward<T>(x, weight, bias, mean, rstd, y, layout); });
@@ -98,7 +98,7 @@ struct SampleNormFunction : torch::autograd::Function<SampleNormFunction> {
     const torch::Tensor dy = dense(gradients[0], layout);
     // Those of the parameters are in float; autograd converts them to the parameters' type.
     torch::Tensor dx, dweight, dbias;
-    const auto new_parameter = [&] { return torch::empty({x.size(1)}, rstd.options()); };
+    const auto new_parameter = [&] { return torch::empty({x.size(1)}, statistics_type(x)); };
     WantedGradients wanted(ctx);
     if (wanted.next()) dx = torch::empty_like(x);
     if (wanted.next(weight.defined())) dweight = new_parameter();
@@ -108,8 +108,8 @@ struct SampleNormFunction : torch::autograd::Function<SampleNormFunction> {
         instance_norm_backward<T>({.dy = view<const T>(dy, layout),
                                    .x = view<const T>(x, layout),
                                    .weight = elements<const Wide<T>>(weight),
-                                   .mean = elements<const Wide<T>>(mean),
-                                   .rstd = elements<const Wide<T>>(rstd),
+                                   .mean = elements<const double>(mean),
+                                   .rstd = elements<const double>(rstd),
                                    .dx = view<T>(dx, layout),
                                    .dweight = elements<Wide<T>>(dweight),
                                    .dbias = elements<Wide<T>>(dbias)});
@@ -118,8 +118,8 @@ struct SampleNormFunction : torch::autograd::Function<SampleNormFunction> {
                                 .x = view<const T>(x, layout),
                                 .weight = elements<const Wide<T>>(weight),
                                 .bias = elements<const Wide<T>>(bias),
-                                .mean = elements<const Wide<T>>(mean),
-                                .rstd = elements<const Wide<T>>(rstd),
+                                .mean = elements<const double>(mean),
+                                .rstd = elements<const double>(rstd),
                                 .dx = view<T>(dx, layout),
                                 .dweight = elements<Wide<T>>(dweight),
                                 .dbias = elements<Wide<T>>(dbias)},

@@ -69,8 +69,8 @@ struct BatchNormForward {
   TensorView<const T> x = {};            // any N, C, S, either layout
   std::span<const Wide<T>> weight = {};  // C; absent: 1
   std::span<const Wide<T>> bias = {};    // C; absent: 0
-  std::span<Wide<T>> mean = {};          // C, output: mu, for the backward
-  std::span<Wide<T>> rstd = {};          // C, output: rstd, for the backward
+  std::span<double> mean = {};           // C, output: mu, for the backward
+  std::span<double> rstd = {};           // C, output: rstd, for the backward
   RunningStatistics<T> running = {};     // updated as options.update says
   TensorView<const T> residual = {};     // shape of x; absent: 0
   TensorView<T> y = {};                  // shape of x; may be x itself, or the residual
@@ -104,7 +104,7 @@ struct BatchNormInference {
   std::span<const Wide<T>> bias = {};    // C; absent: 0
   std::span<const Wide<T>> mean = {};    // C: a moving average, or the exact mean of a data set
   std::span<const Wide<T>> var = {};     // C: the variance that goes with it
-  std::span<Wide<T>> rstd = {};       // C, optional output: 1 / sqrt(var + eps), for the backward
+  std::span<double> rstd = {};        // C, optional output: 1 / sqrt(var + eps), for the backward
   TensorView<const T> residual = {};  // shape of x; absent: 0
   TensorView<T> y = {};               // shape of x; may be x itself, or the residual
 };
@@ -131,8 +131,8 @@ struct BatchNormBackward {
   TensorView<const T> x = {};            // the input of the forward
   std::span<const Wide<T>> weight = {};  // C; absent: 1
   std::span<const Wide<T>> bias = {};    // C, of the forward; read only with an activation
-  std::span<const Wide<T>> mean = {};    // C, as the forward gave it
-  std::span<const Wide<T>> rstd = {};    // C, as the forward gave it
+  std::span<const double> mean = {};     // C, as the forward gave it
+  std::span<const double> rstd = {};     // C, as the forward gave it
   TensorView<const T> residual = {};     // that of the forward; read only with an activation
   TensorView<T> dx = {};                 // shape of x; may be dy itself, not x
   TensorView<T> dresidual = {};          // shape of x; may be dy or the residual itself, not dx

@@ -48,8 +48,10 @@ struct TensorView {
 // Activations are float, double, BFloat16 or Float16 (evenkeel/float16.h).
 //
 // The type that is computed with beside activations of type T, and the type of the parameters,
-// statistics and their gradients (weight, bias, mean, rstd, running statistics): double for double,
-// float for all others.
+// their gradients and the running statistics: double for double, float for all others. What a
+// forward hands to its backward, mean and rstd, is double for all types. Groups whose squares leave
+// the range of Wide<T> are computed in a wider type, so that any finite x is right
+// (docs/numerics.md).
 template <class T>
 using Wide = std::conditional_t<std::is_same_v<std::remove_const_t<T>, double>, double, float>;
 
