@@ -274,6 +274,7 @@ class Arena {
       offsets_.push_back(bytes_);
       bytes_ += 8 * argument.size;
     }
+    bytes_ += 8 * (kAll + 1);  // where one that is put elsewhere may reach
     const std::vector<float> values =
         random_values<float>(static_cast<std::int64_t>(bytes_ / 4), 3);
     memory_.resize(bytes_ / 8);

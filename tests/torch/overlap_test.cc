@@ -56,9 +56,10 @@ TEST(TorchOverlap, AResidualThatIsXShiftedIsRefusedInPlace) {
 
 TEST(TorchOverlap, ElsewhereASharedResidualIsRight) {
   const torch::NoGradGuard no_grad;
-  for (std::size_t i = 0; i < with_residual(true).size(); ++i) {
-    const auto& [op, in_place] = with_residual(true)[i];
-    const auto& [name, apart] = with_residual(false)[i];
+  const auto all_in_place = with_residual(true), all_apart = with_residual(false);
+  for (std::size_t i = 0; i < all_apart.size(); ++i) {
+    const auto& [op, in_place] = all_in_place[i];
+    const auto& apart = all_apart[i].second;
     SCOPED_TRACE(op);
     // Side by side, the very same, and, where nothing is written over them, shifted.
     for (const std::int64_t shift : {size, std::int64_t{0}}) {
