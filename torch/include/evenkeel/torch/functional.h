@@ -34,7 +34,7 @@ namespace evenkeel::nn {
 // stands still where its step is less than half an ulp. Undefined: none.
 struct RunningTensors {
   torch::Tensor mean;
-  torch::Tensor var;      // unbiased
+  torch::Tensor var;  // unbiased
   // One number, of any type; optional unless options.update is cumulative. Only a cumulative update
   // reads it, and throws if it is no count: negative, not finite, or beyond 64 bits.
   torch::Tensor batches;
