@@ -22,8 +22,7 @@ void require_several_values(const Check& check, double per_channel) {
 }
 
 template <class T>
-void check_forward(const Check& check, const BatchNormForward<T>& args,
-                   const BatchNormOptions& options) {
+void check_forward(Check& check, const BatchNormForward<T>& args, const BatchNormOptions& options) {
   const Shape& shape = args.x.shape;
   check.shape("x", args.x);
   check.size_or_absent("weight", args.weight, shape.c, "channels");
@@ -32,13 +31,13 @@ void check_forward(const Check& check, const BatchNormForward<T>& args,
   check.size_or_absent("rstd", args.rstd, shape.c, "channels");
   check_running(check, args.running, options.update, shape.c);
   check.same_shape_or_absent("residual", args.residual, shape);
-  check.same_shape("y", args.y, shape);
+  check.same_shape("y", args.y, shape, {"x", "residual"});
   check.eps(options.eps);
   check.activation(options.activation);
 }
 
 template <class T>
-void check_backward(const Check& check, const BatchNormBackward<T>& args,
+void check_backward(Check& check, const BatchNormBackward<T>& args,
                     const BatchNormBackwardOptions& options) {
   const Shape& shape = args.x.shape;
   check.shape("x", args.x);
@@ -48,12 +47,10 @@ void check_backward(const Check& check, const BatchNormBackward<T>& args,
   check.size("mean", args.mean, shape.c, "channels");
   check.size("rstd", args.rstd, shape.c, "channels");
   check.same_shape_or_absent("residual", args.residual, shape);
-  check.same_shape_or_absent("dx", args.dx, shape);
-  check.same_shape_or_absent("dresidual", args.dresidual, shape);
+  check.same_shape_or_absent("dx", args.dx, shape, {"dy"});
+  check.same_shape_or_absent("dresidual", args.dresidual, shape, {"dy", "residual"});
   check.size_or_absent("dweight", args.dweight, shape.c, "channels");
   check.size_or_absent("dbias", args.dbias, shape.c, "channels");
-  check.require(!args.dx.data || args.dx.data != args.dresidual.data,
-                "dx and dresidual are the same memory, expected one each");
   check.activation(options.activation);
 }
 
@@ -122,7 +119,7 @@ ChannelGradient<T> gradient_of(const BatchNormBackward<T>& args, std::int64_t c,
 template <class T>
 void batch_norm_forward(const BatchNormForward<T>& args, const BatchNormOptions& options) {
   using E = Extended<T>;
-  const Check check("batch_norm");
+  Check check("batch_norm");
   check_forward(check, args, options);
   const Shape& shape = args.x.shape;
   if (shape.size() == 0) return;
@@ -152,14 +149,14 @@ void batch_norm_forward(const BatchNormForward<T>& args, const BatchNormOptions&
 template <class T>
 void batch_norm_forward(const BatchNormForward<T>& args, const ChannelMoments& batch,
                         const BatchNormOptions& options) {
-  const Check check("batch_norm");
+  Check check("batch_norm");
   check_forward(check, args, options);
   const Shape& shape = args.x.shape;
   check.require(batch.channels() == shape.c, "the moments have " +
                                                  std::to_string(batch.channels()) +
                                                  " channels, expected " + std::to_string(shape.c));
   if (shape.c == 0) return;
-  check.require(batch.count() >= 2, "the moments are of " + std::to_string(batch.count()) +
+  check.require(batch.count() >= 2, "the moments are of " + exactly(batch.count()) +
                                         " values per channel, expected at least 2");
   const auto* coefficients = for_each_channel<Scratch::affine>(shape.c, [&](std::int64_t c) {
     const double mean = batch.mean()[static_cast<std::size_t>(c)];
@@ -180,7 +177,7 @@ void batch_norm_forward(const BatchNormForward<T>& args, const ChannelMoments& b
 template <class T>
 void batch_norm_inference(const BatchNormInference<T>& args,
                           const BatchNormInferenceOptions& options) {
-  const Check check("batch_norm_inference");
+  Check check("batch_norm_inference");
   const Shape& shape = args.x.shape;
   check.shape("x", args.x);
   check.size_or_absent("weight", args.weight, shape.c, "channels");
@@ -189,7 +186,7 @@ void batch_norm_inference(const BatchNormInference<T>& args,
   check.size("var", args.var, shape.c, "channels");
   check.size_or_absent("rstd", args.rstd, shape.c, "channels");
   check.same_shape_or_absent("residual", args.residual, shape);
-  check.same_shape("y", args.y, shape);
+  check.same_shape("y", args.y, shape, {"x", "residual"});
   check.eps(options.eps);
   check.activation(options.activation);
   const auto* coefficients = for_each_channel<Scratch::affine>(shape.c, [&](std::int64_t c) {
@@ -208,7 +205,7 @@ void batch_norm_backward(const BatchNormBackward<T>& args,
                          const BatchNormBackwardOptions& options) {
   using P = Wide<T>;
   using E = Extended<T>;
-  const Check check("batch_norm_backward");
+  Check check("batch_norm_backward");
   check_backward(check, args, options);
   const Shape& shape = args.x.shape;
   if (shape.size() == 0) {
@@ -262,7 +259,7 @@ void batch_norm_backward(const BatchNormBackward<T>& args,
 template <class T>
 void batch_norm_gradient_sums(const BatchNormBackward<T>& args, const BatchNormSums<double>& sums,
                               const BatchNormBackwardOptions& options) {
-  const Check check("batch_norm_gradient_sums");
+  Check check("batch_norm_gradient_sums");
   check_backward(check, args, options);
   const Shape& shape = args.x.shape;
   check.size("sums.dy", sums.dy, shape.c, "channels");
@@ -282,13 +279,13 @@ void batch_norm_gradient_sums(const BatchNormBackward<T>& args, const BatchNormS
 template <class T>
 void batch_norm_backward(const BatchNormBackward<T>& args, const BatchNormSums<const double>& sums,
                          double count, const BatchNormBackwardOptions& options) {
-  const Check check("batch_norm_backward");
+  Check check("batch_norm_backward");
   check_backward(check, args, options);
   const Shape& shape = args.x.shape;
   check.size("sums.dy", sums.dy, shape.c, "channels");
   check.size("sums.dy_x", sums.dy_x, shape.c, "channels");
   check.require(count >= 2 && std::isfinite(count),
-                "the count is " + std::to_string(count) +
+                "the count is " + exactly(count) +
                     ", expected the values per channel of the whole batch, at least 2");
   check.require(options.statistics == Statistics::batch,
                 "sums are given, but with Statistics::given no gradient flows through them; call "
@@ -308,10 +305,10 @@ void batch_norm_backward(const BatchNormBackward<T>& args, const BatchNormSums<c
 template <class T>
 void update_running_statistics(const ChannelMoments& batch, RunningUpdate update,
                                const RunningStatistics<T>& running) {
-  const Check check("update_running_statistics");
+  Check check("update_running_statistics");
   if (update.kind == RunningUpdate::Kind::none) return;
   check_running(check, running, update, batch.channels());
-  check.require(batch.count() >= 2, "the batch has " + std::to_string(batch.count()) +
+  check.require(batch.count() >= 2, "the batch has " + exactly(batch.count()) +
                                         " values per channel, expected at least 2");
   update_running(running, update, [&](std::size_t c) {
     return MeanAndVariance{batch.mean()[c], batch.unbiased_variance(static_cast<std::int64_t>(c))};
@@ -321,7 +318,7 @@ void update_running_statistics(const ChannelMoments& batch, RunningUpdate update
 template <class T>
 void batch_norm_identity_init(const ChannelMoments& batch, double eps, std::span<Wide<T>> weight,
                               std::span<Wide<T>> bias) {
-  const Check check("batch_norm_identity_init");
+  Check check("batch_norm_identity_init");
   check.eps(eps);
   check.require(batch.count() > 0, "the moments are of no values, expected at least one");
   check.size("weight", weight, batch.channels(), "channels");

@@ -17,9 +17,11 @@ namespace evenkeel {
 namespace {
 
 void check_groups(const Check& check, const Shape& shape, std::int64_t groups) {
-  check.require(groups >= 1 && shape.c % groups == 0,
-                "groups is " + std::to_string(groups) + ", expected a divisor of the " +
-                    std::to_string(shape.c) + " channels, at least 1");
+  std::int64_t statistics = 0;
+  check.require(
+      groups >= 1 && shape.c % groups == 0 && !__builtin_mul_overflow(shape.n, groups, &statistics),
+      "groups is " + std::to_string(groups) + ", expected a divisor of the " +
+          std::to_string(shape.c) + " channels, at least 1");
 }
 
 // Without positions a group is some neighboring features of a sample: a row, for which there are
@@ -148,7 +150,7 @@ void backward_groups(const GroupNormBackward<T>& args, const GroupNormOptions& o
 
 template <class T>
 void group_norm_forward(const GroupNormForward<T>& args, const GroupNormOptions& options) {
-  const Check check("group_norm");
+  Check check("group_norm");
   const Shape& shape = args.x.shape;
   check.shape("x", args.x);
   check_groups(check, shape, options.groups);
@@ -156,7 +158,7 @@ void group_norm_forward(const GroupNormForward<T>& args, const GroupNormOptions&
   check.size_or_absent("bias", args.bias, shape.c, "channels");
   check.size_or_absent("mean", args.mean, shape.n * options.groups, "samples times groups");
   check.size_or_absent("rstd", args.rstd, shape.n * options.groups, "samples times groups");
-  check.same_shape("y", args.y, shape);
+  check.same_shape("y", args.y, shape, {"x"});
   check.eps(options.eps);
   check.activation(options.activation);
   if (shape.size() > 0) normalize_groups(args, options);
@@ -164,7 +166,7 @@ void group_norm_forward(const GroupNormForward<T>& args, const GroupNormOptions&
 
 template <class T>
 void group_norm_backward(const GroupNormBackward<T>& args, const GroupNormOptions& options) {
-  const Check check("group_norm_backward");
+  Check check("group_norm_backward");
   const Shape& shape = args.x.shape;
   check.shape("x", args.x);
   check.same_shape("dy", args.dy, shape);
@@ -173,7 +175,7 @@ void group_norm_backward(const GroupNormBackward<T>& args, const GroupNormOption
   check.size_or_absent("bias", args.bias, shape.c, "channels");
   check.size("mean", args.mean, shape.n * options.groups, "samples times groups");
   check.size("rstd", args.rstd, shape.n * options.groups, "samples times groups");
-  check.same_shape_or_absent("dx", args.dx, shape);
+  check.same_shape_or_absent("dx", args.dx, shape, {"dy"});
   check.size_or_absent("dweight", args.dweight, shape.c, "channels");
   check.size_or_absent("dbias", args.dbias, shape.c, "channels");
   check.activation(options.activation);

@@ -21,7 +21,7 @@ void require_several_positions(const Check& check, const Shape& shape) {
 
 template <class T>
 void instance_norm_forward(const InstanceNormForward<T>& args, const InstanceNormOptions& options) {
-  const Check check("instance_norm");
+  Check check("instance_norm");
   const Shape& shape = args.x.shape;
   check.shape("x", args.x);
   check.size_or_absent("weight", args.weight, shape.c, "channels");
@@ -29,7 +29,7 @@ void instance_norm_forward(const InstanceNormForward<T>& args, const InstanceNor
   check.size_or_absent("mean", args.mean, shape.n * shape.c, "samples times channels");
   check.size_or_absent("rstd", args.rstd, shape.n * shape.c, "samples times channels");
   check_running(check, args.running, options.update, shape.c);
-  check.same_shape("y", args.y, shape);
+  check.same_shape("y", args.y, shape, {"x"});
   check.eps(options.eps);
   if (shape.size() == 0) return;
   require_several_positions(check, shape);
@@ -61,14 +61,14 @@ void instance_norm_forward(const InstanceNormForward<T>& args, const InstanceNor
 
 template <class T>
 void instance_norm_backward(const InstanceNormBackward<T>& args) {
-  const Check check("instance_norm_backward");
+  Check check("instance_norm_backward");
   const Shape& shape = args.x.shape;
   check.shape("x", args.x);
   check.same_shape("dy", args.dy, shape);
   check.size_or_absent("weight", args.weight, shape.c, "channels");
   check.size("mean", args.mean, shape.n * shape.c, "samples times channels");
   check.size("rstd", args.rstd, shape.n * shape.c, "samples times channels");
-  check.same_shape_or_absent("dx", args.dx, shape);
+  check.same_shape_or_absent("dx", args.dx, shape, {"dy"});
   check.size_or_absent("dweight", args.dweight, shape.c, "channels");
   check.size_or_absent("dbias", args.dbias, shape.c, "channels");
   if (shape.size() == 0) {

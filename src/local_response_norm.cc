@@ -20,8 +20,8 @@ void check_options(const Check& check, const LocalResponseNormOptions& options) 
                     std::to_string(options.ahead) + " ahead, expected none to be negative");
   check.require(
       std::isfinite(options.alpha) && std::isfinite(options.beta) && std::isfinite(options.k),
-      "alpha is " + std::to_string(options.alpha) + ", beta " + std::to_string(options.beta) +
-          ", k " + std::to_string(options.k) + ", expected finite numbers");
+      "alpha is " + exactly(options.alpha) + ", beta " + exactly(options.beta) + ", k " +
+          exactly(options.k) + ", expected finite numbers");
 }
 
 void check_at_least(std::int64_t least, const char* name, std::int64_t value) {
@@ -92,10 +92,10 @@ LocalResponseNormOptions LocalResponseNormOptions::tensorflow(std::int64_t depth
 template <class T>
 void local_response_norm_forward(const LocalResponseNormForward<T>& args,
                                  const LocalResponseNormOptions& options) {
-  const Check check("local_response_norm");
+  Check check("local_response_norm");
   const Shape& shape = args.x.shape;
   check.shape("x", args.x);
-  check.same_shape("y", args.y, shape);
+  check.same_shape("y", args.y, shape, {"x"});
   check_options(check, options);
   if (shape.size() == 0) return;
   if (const auto factor = constant_factor(options)) {
@@ -108,11 +108,11 @@ void local_response_norm_forward(const LocalResponseNormForward<T>& args,
 template <class T>
 void local_response_norm_backward(const LocalResponseNormBackward<T>& args,
                                   const LocalResponseNormOptions& options) {
-  const Check check("local_response_norm_backward");
+  Check check("local_response_norm_backward");
   const Shape& shape = args.x.shape;
   check.shape("x", args.x);
   check.same_shape("dy", args.dy, shape);
-  check.same_shape("dx", args.dx, shape);
+  check.same_shape("dx", args.dx, shape, {"dy"});
   check_options(check, options);
   if (shape.size() == 0) return;
   if (const auto factor = constant_factor(options)) {

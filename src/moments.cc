@@ -65,7 +65,7 @@ ChannelMoments::ChannelMoments(std::int64_t channels) {
 
 template <class T>
 void ChannelMoments::add(TensorView<const T> x) {
-  const Check check("channel_moments");
+  Check check("channel_moments");
   check.shape("x", x);
   check.require(x.shape.c == channels(), "x has " + std::to_string(x.shape.c) +
                                              " channels, expected " + std::to_string(channels()));

@@ -1,10 +1,10 @@
 #include "evenkeel/standardization.h"
 
-#include <array>
 #include <charconv>
 #include <cmath>
 #include <istream>
 #include <ostream>
+#include <span>
 #include <string>
 #include <system_error>
 
@@ -23,11 +23,10 @@ constexpr int kFormat = 1;
 // A constant feature is not divided by its standard deviation of 0.
 double scale_of(double std) { return std == 0 ? 1 : std; }
 
-// The shortest text that reads back as the same number, whatever the locale.
-std::string exactly(double value) {
-  std::array<char, 32> buffer{};
-  const auto end = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value).ptr;
-  return {buffer.data(), end};
+// The members are public, so they may have come from anywhere.
+void check_sizes(Check& check, const Standardization& s) {
+  check.size("std", std::span(s.std), s.features(), "features");
+  check.size("scale", std::span(s.scale), s.features(), "features");
 }
 
 }  // namespace
@@ -67,9 +66,10 @@ std::vector<std::int64_t> Standardization::constant_features() const {
 
 template <class T>
 void Standardization::apply(TensorView<const T> x, TensorView<T> y) const {
-  const Check check("standardization");
+  Check check("standardization");
   check.shape("x", x);
-  check.same_shape("y", y, x.shape);
+  check_sizes(check, *this);
+  check.same_shape("y", y, x.shape, {"x"});
   check.require(x.shape.c == features(), "x has " + std::to_string(x.shape.c) +
                                              " features, expected " + std::to_string(features()));
   auto* const coefficients = scratch<ChannelAffine<T>, Scratch::affine>(features());
@@ -91,6 +91,8 @@ EVENKEEL_FOR_EACH_TYPE(EVENKEEL_INSTANTIATE)
 #undef EVENKEEL_INSTANTIATE
 
 void Standardization::save(std::ostream& out) const {
+  Check check("standardization");
+  check_sizes(check, *this);
   std::string text = std::string(kMagic) + " " + std::to_string(kFormat) + "\ncount " +
                      std::to_string(count) + "\nfeatures " + std::to_string(features()) +
                      "\nmean std scale\n";
@@ -98,7 +100,7 @@ void Standardization::save(std::ostream& out) const {
     text += exactly(mean[i]) + " " + exactly(std[i]) + " " + exactly(scale[i]) + "\n";
   }
   out << text;
-  Check("standardization").require(out.good(), "the statistics could not be written");
+  check.require(out.good(), "the statistics could not be written");
 }
 
 Standardization Standardization::load(std::istream& in) {

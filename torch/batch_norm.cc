@@ -37,6 +37,24 @@ struct BatchNormFunction : torch::autograd::Function<BatchNormFunction> {
     const torch::Tensor bias = as_statistics(or_undefined(bias_in), x);
     variable_list dirty;
     const torch::Tensor y = output_of(input, x, over_x, dirty);
+    if (over_x) {
+      check_written("batch_norm", "x (in_place)", y,
+                    {{"weight", or_undefined(weight_in)},
+                     {"bias", or_undefined(bias_in)},
+                     {"running mean", running.mean},
+                     {"running var", running.var},
+                     {"residual", residual, /*may_be_written=*/true}});
+    }
+    // What moves as the batch is normalized, the core compares.
+    if (statistics == Statistics::given && decisions.updates()) {
+      const std::initializer_list<Given> others = {{"x", x},
+                                                   {"residual", residual},
+                                                   {"weight", or_undefined(weight_in)},
+                                                   {"bias", or_undefined(bias_in)}};
+      check_written("batch_norm", "running mean", running.mean, {{"running var", running.var}});
+      check_written("batch_norm", "running mean", running.mean, others);
+      check_written("batch_norm", "running var", running.var, others);
+    }
     ctx->mark_dirty(dirty);
     const torch::Tensor rstd = torch::empty({x.size(1)}, torch::kFloat64);
     // The running mean is copied: it may move before the backward needs it.
@@ -44,8 +62,7 @@ struct BatchNormFunction : torch::autograd::Function<BatchNormFunction> {
         statistics == Statistics::given
             ? running.mean.to(torch::kFloat64, /*non_blocking=*/false, /*copy=*/true)
             : torch::empty_like(rstd);
-    const bool counts = decisions.updates() && running.batches.defined();
-    std::int64_t batches = counts ? running.batches.item<std::int64_t>() : 0;
+    BatchCount count("batch_norm", running, options.update);
     dispatch(x, [&]<class T>() {
       const auto x_view = view<const T>(x, layout);
       if (statistics == Statistics::batch) {
@@ -54,7 +71,7 @@ struct BatchNormFunction : torch::autograd::Function<BatchNormFunction> {
                                .bias = elements<const Wide<T>>(bias),
                                .mean = elements<double>(mean),
                                .rstd = elements<double>(rstd),
-                               .running = running_statistics<T>(running, batches),
+                               .running = running_statistics<T>(running, count),
                                .residual = view<const T>(residual, layout),
                                .y = view<T>(y, layout)},
                               options);
@@ -76,11 +93,10 @@ struct BatchNormFunction : torch::autograd::Function<BatchNormFunction> {
                                .y = view<T>(y, layout)},
                               {.eps = options.eps, .activation = options.activation});
       if (moves) {
-        update_running_statistics<T>(batch, options.update,
-                                     running_statistics<T>(running, batches));
+        update_running_statistics<T>(batch, options.update, running_statistics<T>(running, count));
       }
     });
-    if (counts) running.batches.fill_(batches);
+    count.store();
     // The backward computes the value before the activation again, from all that it depends on.
     const bool activates = options.activation != Activation::none;
     ctx->save_for_backward({x, or_undefined(weight_in), mean, rstd,

@@ -33,8 +33,17 @@ struct RowNormFunction : torch::autograd::Function<RowNormFunction> {
     variable_list dirty;
     const torch::Tensor y = output_of(input, x, over_inputs, dirty);
     torch::Tensor sum;
-    if (residual.defined()) {
-      sum = output_of(*residual_in, residual, over_inputs && !residual.is_alias_of(x), dirty);
+    const bool over_residual = over_inputs && residual.defined() && !residual.is_alias_of(x);
+    if (residual.defined()) sum = output_of(*residual_in, residual, over_residual, dirty);
+    if (over_inputs) {
+      check_written(norm.op(), "x (in_place)", y,
+                    {{"weight", or_undefined(weight_in)},
+                     {"bias", or_undefined(bias_in)},
+                     {"residual", residual, /*may_be_written=*/true}});
+    }
+    if (over_residual) {
+      check_written(norm.op(), "residual (in_place)", sum,
+                    {{"weight", or_undefined(weight_in)}, {"bias", or_undefined(bias_in)}});
     }
     ctx->mark_dirty(dirty);
     const bool by_mean = norm.kind == RowNorm::Kind::layer_norm;

@@ -42,18 +42,17 @@ struct InstanceCall {
                const torch::Tensor& mean, const torch::Tensor& rstd, const torch::Tensor& y,
                Layout layout) const {
     const bool updates = options.update.kind != RunningUpdate::Kind::none;
-    const bool counts = updates && running.batches.defined();
-    std::int64_t batches = counts ? running.batches.item<std::int64_t>() : 0;
+    BatchCount count("instance_norm", running, options.update);
     instance_norm_forward<T>(
         {.x = view<const T>(x, layout),
          .weight = elements<const Wide<T>>(weight),
          .bias = elements<const Wide<T>>(bias),
          .mean = elements<double>(mean),
          .rstd = elements<double>(rstd),
-         .running = updates ? running_statistics<T>(running, batches) : RunningStatistics<T>(),
+         .running = updates ? running_statistics<T>(running, count) : RunningStatistics<T>(),
          .y = view<T>(y, layout)},
         options);
-    if (counts) running.batches.fill_(batches);
+    count.store();
   }
 };
 
@@ -70,6 +69,10 @@ struct SampleNormFunction : torch::autograd::Function<SampleNormFunction> {
     const torch::Tensor bias = as_statistics(or_undefined(bias_in), x);
     variable_list dirty;
     const torch::Tensor y = output_of(input, x, over_x, dirty);
+    if (over_x) {
+      check_written(is_instance ? "instance_norm" : "group_norm", "x (in_place)", y,
+                    {{"weight", or_undefined(weight_in)}, {"bias", or_undefined(bias_in)}});
+    }
     ctx->mark_dirty(dirty);
     const torch::Tensor mean = torch::empty({x.size(0) * call.groups(x)}, torch::kFloat64);
     const torch::Tensor rstd = torch::empty_like(mean);

@@ -48,7 +48,8 @@ struct RunningUpdate {
 
 // Running statistics in the caller's memory, C values each; absent if both spans are empty. `var`
 // is the *unbiased* variance, as PyTorch stores it. A batch with any mean or variance that is not
-// finite changes nothing; it is counted in `skipped`.
+// finite changes nothing; it is counted in `skipped`. Throws Error if a count is negative, or so
+// large that the next would overflow.
 template <class T>
 struct RunningStatistics {
   std::span<Wide<T>> mean = {};

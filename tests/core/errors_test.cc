@@ -33,7 +33,7 @@ TEST(BatchNormErrors, NameTheArgument) {
   refuses([&](auto& a) { a.bias = t.four; }, {"bias has 4 elements, expected 3"});
   refuses([&](auto& a) { a.mean = t.two_saved; }, {"mean has 2"});
   refuses([&](auto& a) { a.rstd = t.two_saved; }, {"rstd has 2"});
-  refuses([&](auto& a) { a.y = {}; }, {"y has the shape"});
+  refuses([&](auto& a) { a.y = {}; }, {"batch_norm: y is absent, expected (N=4, C=3, S=2)"});
   refuses([&](auto& a) { a.y.shape.layout = Layout::channels_last; },
           {"y has the shape", "channels-last", "expected", "channels-first"});
   refuses([&](auto& a) { a.x.data = nullptr; }, {"x has no data", "24 elements"});
@@ -50,12 +50,13 @@ TEST(BatchNormErrors, NameTheArgument) {
   refuses(nothing, {"running.mean has 0"}, {.update = RunningUpdate::moving_average(0.1)});
   refuses([&](auto& a) { a.running = {.mean = t.three, .var = t.two}; }, {"running.var has 2"},
           {.update = RunningUpdate::moving_average(0.1)});
-  refuses([&](auto& a) { a.running = {.mean = t.three, .var = t.three}; },
-          {"new_batch_weight is 1.5", "[0, 1]"}, {.update = RunningUpdate::moving_average(1.5)});
-  refuses([&](auto& a) { a.running = {.mean = t.three, .var = t.three}; }, {"new_batch_weight"},
-          {.update = RunningUpdate::moving_average(kNan)});
-  refuses([&](auto& a) { a.running = {.mean = t.three, .var = t.three}; },
-          {"cumulative", "running.batches"}, {.update = RunningUpdate::cumulative()});
+  std::vector<float> var = {1, 1, 1};
+  const auto gives_running = [&](auto& a) { a.running = {.mean = t.three, .var = var}; };
+  refuses(gives_running, {"new_batch_weight is 1.5", "[0, 1]"},
+          {.update = RunningUpdate::moving_average(1.5)});
+  refuses(gives_running, {"new_batch_weight"}, {.update = RunningUpdate::moving_average(kNan)});
+  refuses(gives_running, {"cumulative", "running.batches"},
+          {.update = RunningUpdate::cumulative()});
 }
 
 TEST(BatchNormErrors, OneValuePerChannelInTraining) {

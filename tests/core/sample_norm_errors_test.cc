@@ -44,7 +44,7 @@ TEST(GroupNormErrors, ForwardNamesTheArgument) {
   refuses([&](auto& a) { a.mean = t.five_saved; }, {"group_norm: mean has 5 elements, expected 8"});
   refuses([&](auto& a) { a.rstd = t.twenty_four_saved; },
           {"group_norm: rstd has 24 elements, expected 8"});
-  refuses([&](auto& a) { a.y = {}; }, {"group_norm: y has the shape"});
+  refuses([&](auto& a) { a.y = {}; }, {"group_norm: y is absent"});
   refuses([&](auto& a) { a.y.shape.layout = Layout::channels_last; },
           {"y has the shape", "channels-last", "expected", "channels-first"});
   refuses([&](auto& a) { a.x.data = nullptr; }, {"group_norm: x has no data", "48 elements"});
@@ -75,7 +75,7 @@ TEST(GroupNormErrors, BackwardNamesTheArgument) {
   refuses([&](auto& a) { a.rstd = t.four_saved; }, {"rstd has 4 elements, expected 8"});
   refuses([&](auto& a) { a.weight = t.four; }, {"weight has 4 elements, expected 6"});
   refuses([&](auto& a) { a.bias = t.four; }, {"bias has 4 elements, expected 6"});
-  refuses([&](auto& a) { a.dy = {}; }, {"dy has the shape"});
+  refuses([&](auto& a) { a.dy = {}; }, {"dy is absent"});
   refuses([&](auto& a) { a.dx.shape.n = 3; }, {"dx has the shape", "N=3", "expected (N=4"});
   refuses([&](auto& a) { a.dweight = t.short_out; }, {"dweight has 5 elements, expected 6"});
   refuses([&](auto& a) { a.dbias = t.short_out; }, {"dbias has 5 elements, expected 6"});
@@ -100,15 +100,16 @@ TEST(InstanceNormErrors, NameTheArgument) {
   refuses([&](auto& a) { a.y.shape.c = 3; }, {"instance_norm: y has the shape"});
   refuses(nothing, {"eps is -"}, {.eps = -1e-5});
   refuses(nothing, {"running.mean has 0"}, {.update = RunningUpdate::moving_average(0.1)});
-  std::vector<float> running(6, 42);
+  std::vector<float> running(6, 42), var(6, 42);
   refuses([&](auto& a) { a.running = {.mean = running, .var = t.short_out}; },
           {"running.var has 5 elements, expected 6"},
           {.update = RunningUpdate::moving_average(0.1)});
-  refuses([&](auto& a) { a.running = {.mean = running, .var = running}; },
+  refuses([&](auto& a) { a.running = {.mean = running, .var = var}; },
           {"new_batch_weight is 1.5", "[0, 1]"}, {.update = RunningUpdate::moving_average(1.5)});
-  refuses([&](auto& a) { a.running = {.mean = running, .var = running}; },
+  refuses([&](auto& a) { a.running = {.mean = running, .var = var}; },
           {"cumulative", "running.batches"}, {.update = RunningUpdate::cumulative()});
   EXPECT_EQ(running, std::vector<float>(6, 42));
+  EXPECT_EQ(var, running);
 
   const auto backward_refuses = [&](auto change, const std::vector<std::string>& words) {
     InstanceNormBackward<float> args{.dy = view(t.x, t.shape),
