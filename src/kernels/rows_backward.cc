@@ -228,7 +228,7 @@ HWY_INLINE void finish_backward(const kernels::RowsBackward<T>& args,
 
 template <bool is_narrow, class T>
 HWY_NOINLINE void backward_one_by_one(const kernels::RowsBackward<T>& args, std::int64_t row,
-                                      int count, std::int64_t cols);
+                                      std::int64_t count, std::int64_t cols);
 
 // The order of a row's sums, and that of the rows in dweight and dbias, do not depend on count.
 template <bool non_temporal, bool is_narrow, int count, class T>
@@ -266,11 +266,11 @@ HWY_INLINE void backward_few(const kernels::RowsBackward<T>& args, std::int64_t 
   }
 }
 
-// Rows of which one or more do not fit the kernel.
+// Rows that are too few, or of which one or more do not fit the kernel.
 template <bool is_narrow, class T>
 HWY_NOINLINE void backward_one_by_one(const kernels::RowsBackward<T>& args, std::int64_t row,
-                                      int count, std::int64_t cols) {
-  for (int r = 0; r < count; ++r) backward_few<false, is_narrow, 1>(args, row + r, cols);
+                                      std::int64_t count, std::int64_t cols) {
+  for (std::int64_t r = 0; r < count; ++r) backward_few<false, is_narrow, 1>(args, row + r, cols);
 }
 
 template <class T>
@@ -284,10 +284,11 @@ void rows_backward(kernels::RowsBackward<T> args, std::int64_t rows, std::int64_
     };
     if (cols <= kNarrow<T>) {
       take(std::true_type(), Count<kLanes<Wide<T>>>());
-      take(std::true_type(), Count<1>());
+      backward_one_by_one<true>(args, r, rows - r, cols);
+    } else {
+      take(std::false_type(), Count<kTogether<non_temporal.value>>());
+      backward_one_by_one<false>(args, r, rows - r, cols);
     }
-    take(std::false_type(), Count<kTogether<non_temporal.value>>());
-    take(std::false_type(), Count<1>());
   });
 }
 
