@@ -62,17 +62,17 @@ HWY_NOINLINE bool rows_fit(const kernels::RowsBackward<T>& args, std::int64_t ro
                            std::int64_t cols, const double* sum_g, const double* sum_g_x,
                            const Wide<T>* x_scale) {
   using P = Wide<T>;
-  using Range = kernels::Range<P>;
+  const auto n = static_cast<double>(cols);
   for (int r = 0; r < count; ++r) {
-    const double n = static_cast<double>(cols), scale = std::abs(static_cast<double>(x_scale[r]));
-    const bool finite = std::isfinite(sum_g[r]) && std::isfinite(sum_g_x[r]);
-    const bool trusted =
-        finite && (kernels::trusted_sums<P>(sum_g[r], sum_g_x[r], n) ||
-                   !kernels::ExtendedRange<T>::row_loses_products(args, row + r, cols));
-    // An x_scale that was lost to underflow was one of sums that cannot be trusted, or is too small
-    // to matter beside rstd * g.
-    if (!trusted || scale > Range::most ||
-        std::abs(args.rstd[row + r] * sum_g[r] / n) > Range::most) {
+    const double rstd = args.rstd[row + r];
+    if (!kernels::trusted_sums<P>(sum_g[r], sum_g_x[r], n, rstd) &&
+        (!std::isfinite(sum_g[r]) || !std::isfinite(sum_g_x[r]) ||
+         kernels::ExtendedRange<T>::row_loses_products(args, row + r, cols))) {
+      return false;
+    }
+    // An x_scale that underflowed is one of sums that matter little beside rstd * g.
+    if (std::abs(static_cast<double>(x_scale[r])) > kernels::Range<P>::most ||
+        !kernels::fits_offset<P>(rstd * sum_g[r] / n)) {
       return false;
     }
   }
