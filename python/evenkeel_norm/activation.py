@@ -37,27 +37,24 @@ _NAMED = {
     "leaky_relu": Activation("leaky_relu", 0.01),
     "hardtanh": Activation("hardtanh", -1.0, 1.0),
 }
+_PLAIN: dict[type[nn.Module], Activation] = {
+    nn.Identity: NONE,
+    nn.ReLU: _NAMED["relu"],
+    nn.ReLU6: _NAMED["relu6"],
+    nn.SiLU: _NAMED["silu"],
+    nn.Hardswish: _NAMED["hardswish"],
+}
 ActivationLike: TypeAlias = str | Activation | nn.Module | None
 
 
 def of_module(module: nn.Module) -> Activation | None:
-    """The activation that a module of torch.nn computes; None if it is not one that can be fused."""
-    match module:
-        case nn.Identity():
-            return NONE
-        case nn.ReLU():
-            return Activation("relu")
-        case nn.ReLU6():
-            return Activation("relu6")
-        case nn.SiLU():
-            return Activation("silu")
-        case nn.Hardswish():
-            return Activation("hardswish")
-        case nn.LeakyReLU():
-            return Activation("leaky_relu", float(module.negative_slope))
-        case nn.Hardtanh():
-            return Activation("hardtanh", float(module.min_val), float(module.max_val))
-    return None
+    """The activation that a module of torch.nn computes; None if it cannot be fused."""
+    # By the exact type: a subclass may compute something else.
+    if type(module) is nn.LeakyReLU:
+        return Activation("leaky_relu", float(module.negative_slope))
+    if type(module) is nn.Hardtanh:
+        return Activation("hardtanh", float(module.min_val), float(module.max_val))
+    return _PLAIN.get(type(module))
 
 
 def as_activation(value: ActivationLike) -> Activation:

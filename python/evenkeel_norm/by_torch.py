@@ -48,7 +48,8 @@ def batch_norm(
     factor = 0.0 if momentum is None else momentum
     if update_running and not training:
         # Normalize with the statistics as they were before the batch moved them.
-        assert running_mean is not None and running_var is not None
+        assert running_mean is not None
+        assert running_var is not None
         given = running_mean.clone(), running_var.clone()
         with torch.no_grad():
             F.batch_norm(x, running_mean, running_var, None, None, True, factor, eps)

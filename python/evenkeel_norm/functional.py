@@ -97,21 +97,19 @@ def batch_norm(
         )
     if residual is not None:
         input, residual = _to_common_dtype(input, residual)
-    if running_mean is None or running_var is None:
-        if update_running or not training:
-            raise RuntimeError(
-                "batch_norm: running statistics are needed to normalize with or to update, but"
-                " running_mean or running_var is None; pass both, or training=True"
-            )
+    if (running_mean is None or running_var is None) and (update_running or not training):
+        raise RuntimeError(
+            "batch_norm: running statistics are needed to normalize with or to update, but"
+            " running_mean or running_var is None; pass both, or training=True"
+        )
     moves = update_running and not _is_recomputation()
     running = (running_mean, running_var, num_batches_tracked, skipped_batches)
     if training:
         statistics = running if moves else (None, None, None, None)
         return ops.batch_norm(input, weight, bias, residual, statistics, momentum, eps, act)
-    assert running_mean is not None and running_var is not None
-    y = ops.batch_norm_inference(
-        input, weight, bias, residual, running_mean, running_var, eps, act
-    )
+    assert running_mean is not None
+    assert running_var is not None
+    y = ops.batch_norm_inference(input, weight, bias, residual, running_mean, running_var, eps, act)
     if moves:
         ops.track(input.detach(), *running, momentum)
     return y
@@ -138,9 +136,7 @@ def instance_norm(
     Raises ValueError if there is one position, RuntimeError if a shape or dtype does not fit.
     """
     if not use_input_stats:
-        return batch_norm(
-            input, running_mean, running_var, weight, bias, False, momentum, eps
-        )
+        return batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
     if math.prod(input.shape[2:]) == 1:
         raise ValueError(
             f"Expected more than 1 spatial element when training, got input size {input.shape}"

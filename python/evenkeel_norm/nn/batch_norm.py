@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from .. import functional
-from ..activation import NONE, Activation, ActivationLike, as_activation
+from ..activation import Activation, ActivationLike, as_activation
+from .layer import Activated
 
 Self = TypeVar("Self", bound="BatchNorm")
 
@@ -18,7 +19,7 @@ else:
     _Base = object
 
 
-class BatchNorm(_Base):
+class BatchNorm(Activated, _Base):
     """What evenkeel's BatchNorm layers add to torch.nn's.
 
     Attributes:
@@ -29,7 +30,6 @@ class BatchNorm(_Base):
             buffer that is not saved.
     """
 
-    activation: Activation = NONE
     normalize_with: Literal["batch", "running"] | None = None
     update_running: bool | None = None
     skipped_batches: Tensor | None
@@ -55,17 +55,18 @@ class BatchNorm(_Base):
         self._adopt()
 
     def _adopt(self) -> None:
-        """Adds what torch.nn's layer does not have."""
         if self.track_running_stats and "skipped_batches" not in self._buffers:
-            device = self.num_batches_tracked.device if self.num_batches_tracked is not None else None
-            counter = torch.zeros((), dtype=torch.long, device=device)
+            beside = self.num_batches_tracked
+            counter = torch.zeros(
+                (), dtype=torch.long, device=beside.device if beside is not None else None
+            )
             self.register_buffer("skipped_batches", counter, persistent=False)
 
     def _release(self) -> None:
-        """Takes it away again."""
+        super()._release()
         self._buffers.pop("skipped_batches", None)
         self._non_persistent_buffers_set.discard("skipped_batches")
-        for name in ("activation", "normalize_with", "update_running"):
+        for name in ("normalize_with", "update_running"):
             self.__dict__.pop(name, None)
 
     def freeze(self: Self) -> Self:
@@ -111,10 +112,6 @@ class BatchNorm(_Base):
             num_batches_tracked=self.num_batches_tracked,
             skipped_batches=self._buffers.get("skipped_batches"),
         )
-
-    def extra_repr(self) -> str:
-        described = super().extra_repr()
-        return described if self.activation == NONE else f"{described}, activation={self.activation}"
 
 
 class BatchNorm1d(BatchNorm, nn.BatchNorm1d):

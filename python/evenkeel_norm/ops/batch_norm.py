@@ -12,10 +12,10 @@ from .library import (
     Operation,
     Want,
     dense,
+    first_derivatives,
     must_record,
     operator,
     parameter_gradient,
-    refuse_double_backward,
     result,
     saved,
 )
@@ -100,7 +100,6 @@ class _BatchNorm(Operation):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> Any:
-        refuse_double_backward(OP)
         dy = gradients[0]
         if dy is None:
             return (None,) * 8
@@ -117,16 +116,14 @@ class _BatchNorm(Operation):
         dx, dweight, dbias, dresidual = _backward(
             dy, x, weight, bias, residual, mean, rstd, ctx.given, *ctx.activation, wanted
         )
-        return (
+        results: tuple[Tensor | None, ...] = (
             dx if needs_x else None,
             dweight if needs_weight else None,
             dbias if needs_bias else None,
             (dy if plain else dresidual) if needs_residual else None,
-            None,
-            None,
-            None,
-            None,
         )
+        results = first_derivatives(OP, results, dy, x, weight, bias, residual)
+        return *results, None, None, None, None
 
 
 def batch_norm(

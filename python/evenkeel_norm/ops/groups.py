@@ -12,10 +12,10 @@ from .library import (
     Operation,
     Want,
     dense,
+    first_derivatives,
     must_record,
     operator,
     parameter_gradient,
-    refuse_double_backward,
     result,
     saved,
 )
@@ -74,9 +74,9 @@ def _wanted(ctx: Any) -> int:
     return needs_x * Want.DX | needs_weight * Want.DWEIGHT | needs_bias * Want.DBIAS
 
 
-def _only_needed(ctx: Any, gradients: tuple[Tensor, ...]) -> list[Tensor | None]:
-    needed = ctx.needs_input_grad
-    return [g if needs else None for g, needs in zip(gradients, needed, strict=False)]
+def _only_needed(ctx: Any, gradients: tuple[Tensor, ...]) -> tuple[Tensor | None, ...]:
+    needs = ctx.needs_input_grad
+    return tuple(g if needs[i] else None for i, g in enumerate(gradients))
 
 
 class _GroupNorm(Operation):
@@ -104,14 +104,16 @@ class _GroupNorm(Operation):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> Any:
-        refuse_double_backward(GROUP)
         if gradients[0] is None:
             return (None,) * 6
         x, weight, bias, mean, rstd = ctx.saved_tensors
         results = _group_norm_backward(
             gradients[0], x, ctx.groups, weight, bias, mean, rstd, *ctx.activation, _wanted(ctx)
         )
-        return *_only_needed(ctx, results), None, None, None
+        results = first_derivatives(
+            GROUP, _only_needed(ctx, results), gradients[0], x, weight, bias
+        )
+        return *results, None, None, None
 
 
 class _InstanceNorm(Operation):
@@ -136,12 +138,12 @@ class _InstanceNorm(Operation):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> Any:
-        refuse_double_backward(INSTANCE)
         if gradients[0] is None:
             return (None,) * 6
         x, weight, mean, rstd = ctx.saved_tensors
         results = _instance_norm_backward(gradients[0], x, weight, mean, rstd, _wanted(ctx))
-        return *_only_needed(ctx, results), None, None, None
+        results = first_derivatives(INSTANCE, _only_needed(ctx, results), gradients[0], x, weight)
+        return *results, None, None, None
 
 
 def group_norm(

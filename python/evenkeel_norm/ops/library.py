@@ -109,20 +109,44 @@ def must_record(op: str, *tensors: Tensor | None) -> bool:
     return False
 
 
-def refuse_double_backward(op: str) -> None:
-    # While a backward is compiled gradients may be enabled. A compiled one has no second
-    # derivative either, and says so itself.
-    if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+class _FirstDerivative(torch.autograd.Function):
+    """A gradient that is not to be differentiated again, though it depends on other tensors."""
+
+    @staticmethod
+    def forward(op: str, gradient: Tensor, *depends_on: Tensor | None) -> Tensor:
+        return gradient.view_as(gradient)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.op = inputs[0]
+
+    @staticmethod
+    def backward(ctx: Any, *_: Tensor) -> Any:
         raise RuntimeError(
-            f"evenkeel_norm.{op} has no second derivative; call backward without create_graph, or"
-            " use torch.nn for this layer (evenkeel_norm.restore_normalization)"
+            f"evenkeel_norm.{ctx.op} has no second derivative; call backward without create_graph,"
+            " or use torch.nn for this layer (evenkeel_norm.restore_normalization)"
         )
+
+
+def first_derivatives(
+    op: str, gradients: tuple[Tensor | None, ...], *depend_on: Tensor | None
+) -> tuple[Tensor | None, ...]:
+    """The gradients as a backward returns them.
+
+    Where autograd records the backward, as for a second derivative, taking that one is an error:
+    these have no history, and would make it wrong without a word.
+    """
+    # A compiled backward has no second derivative either, and says so itself.
+    if not torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return gradients
+    return tuple(
+        None if gradient is None else _FirstDerivative.apply(op, gradient, *depend_on)
+        for gradient in gradients
+    )
 
 
 class Operation(torch.autograd.Function):
     """Base of the operations' autograd functions."""
-
-    op: str
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *args: Any) -> Any:

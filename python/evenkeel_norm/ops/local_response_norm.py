@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .library import Operation, dense, must_record, operator, refuse_double_backward
+from .library import Operation, dense, first_derivatives, must_record, operator
 
 OP = "local_response_norm"
 
@@ -40,9 +40,9 @@ class _LocalResponseNorm(Operation):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
-        refuse_double_backward(OP)
         (x,) = ctx.saved_tensors
-        return _backward(gradients[0], x, *ctx.window), None
+        dx = _backward(gradients[0], x, *ctx.window)
+        return *first_derivatives(OP, (dx,), gradients[0], x), None
 
 
 def local_response_norm(x: Tensor, window: tuple[int, float, float, float, str]) -> Tensor:

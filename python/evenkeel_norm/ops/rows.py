@@ -13,10 +13,10 @@ from torch import Tensor
 from .library import (
     Operation,
     Want,
+    first_derivatives,
     must_record,
     operator,
     parameter_gradient,
-    refuse_double_backward,
     result,
     saved,
 )
@@ -116,7 +116,6 @@ class _LayerNorm(Operation):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> Any:
-        refuse_double_backward(LAYER)
         dy, dsum = gradients[0], gradients[3] if len(gradients) > 3 else None
         if dy is None:  # only the sum was used
             return dsum, None, None, dsum, None, None
@@ -127,17 +126,14 @@ class _LayerNorm(Operation):
             | needs_weight * Want.DWEIGHT
             | needs_bias * Want.DBIAS
         )
-        dx, dweight, dbias = _layer_norm_backward(
-            dy, x, ctx.axes, weight, mean, rstd, dsum, wanted
-        )
-        return (
+        dx, dweight, dbias = _layer_norm_backward(dy, x, ctx.axes, weight, mean, rstd, dsum, wanted)
+        results = (
             dx if needs_x else None,
             dweight if needs_weight else None,
             dbias if needs_bias else None,
             dx if needs_residual else None,
-            None,
-            None,
         )
+        return *first_derivatives(LAYER, results, dy, x, weight, dsum), None, None
 
 
 class _RMSNorm(Operation):
@@ -166,7 +162,6 @@ class _RMSNorm(Operation):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> Any:
-        refuse_double_backward(RMS)
         dy, dsum = gradients[0], gradients[2] if len(gradients) > 2 else None
         if dy is None:  # only the sum was used
             return dsum, None, dsum, None, None, None
@@ -176,14 +171,12 @@ class _RMSNorm(Operation):
         dx, dweight = _rms_norm_backward(
             dy, x, ctx.axes, weight, rstd, dsum, ctx.unit_offset, wanted
         )
-        return (
+        results = (
             dx if needs_x else None,
             dweight if needs_weight else None,
             dx if needs_residual else None,
-            None,
-            None,
-            None,
         )
+        return *first_derivatives(RMS, results, dy, x, weight, dsum), None, None, None
 
 
 def layer_norm(
@@ -210,9 +203,7 @@ def add_layer_norm(
     return y, total
 
 
-def rms_norm(
-    x: Tensor, axes: int, weight: Tensor | None, eps: float, unit_offset: bool
-) -> Tensor:
+def rms_norm(x: Tensor, axes: int, weight: Tensor | None, eps: float, unit_offset: bool) -> Tensor:
     if must_record(RMS, x, weight):
         return _RMSNorm.apply(x, weight, None, axes, eps, unit_offset)[0]
     return _rms_norm(x, axes, weight, eps, unit_offset)[0]
