@@ -33,8 +33,10 @@ def _is_recomputation() -> bool:
     return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1
 
 
-def _to_common_dtype(x: Tensor, residual: Tensor) -> tuple[Tensor, Tensor]:
-    """As their sum would have it: under autocast x may be in 16 bits beside a float residual."""
+def _summands(x: Tensor, residual: Tensor) -> tuple[Tensor, Tensor]:
+    """Both in the dtype of their sum: under autocast x may have 16 bits and the residual 32."""
+    if x is residual:  # the compiler cannot trace a function that gets the same tensor twice
+        residual = x.view_as(x)
     if x.dtype == residual.dtype:
         return x, residual
     dtype = torch.promote_types(x.dtype, residual.dtype)
@@ -96,7 +98,7 @@ def batch_norm(
             num_batches_tracked,
         )
     if residual is not None:
-        input, residual = _to_common_dtype(input, residual)
+        input, residual = _summands(input, residual)
     if (running_mean is None or running_var is None) and (update_running or not training):
         raise RuntimeError(
             "batch_norm: running statistics are needed to normalize with or to update, but"
@@ -227,7 +229,7 @@ def layer_norm(
     axes = _axes("layer_norm", input, normalized_shape)
     if residual is None:
         return ops.layer_norm(input, axes, weight, bias, eps)
-    input, residual = _to_common_dtype(input, residual)
+    input, residual = _summands(input, residual)
     return ops.add_layer_norm(input, residual, axes, weight, bias, eps)
 
 
@@ -283,7 +285,7 @@ def rms_norm(
         return by_torch.rms_norm(input, normalized_shape, weight, eps, residual, unit_offset)
     axes = _axes("rms_norm", input, normalized_shape)
     if residual is not None:
-        input, residual = _to_common_dtype(input, residual)
+        input, residual = _summands(input, residual)
     if eps is None:
         eps = _EPSILON[input.dtype]
     if residual is None:

@@ -17,6 +17,10 @@ class _Adopting:
         super().initialize_parameters(*args, **kwargs)  # type: ignore[misc]
         self.cls_to_become._adopt(self)  # type: ignore[attr-defined]
 
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        # Of the first call alone, in which the class has changed already.
+        return type(self).forward(self, *args, **kwargs)
+
 
 class LazyBatchNorm1d(_Adopting, nn.LazyBatchNorm1d):
     """``torch.nn.LazyBatchNorm1d`` that becomes an evenkeel BatchNorm1d."""
