@@ -13,10 +13,10 @@ from .activation import Activation, apply
 _DTYPES = frozenset({torch.float32, torch.float64, torch.bfloat16, torch.float16})
 
 
-def is_left_to_torch(x: Tensor, eps: float = 1.0) -> bool:
-    """Whether evenkeel does not have x: on another device, of another dtype, not dense in memory.
+def is_left_to_torch(x: Tensor, eps: float = 1.0, rank: int = 1) -> bool:
+    """Whether evenkeel does not have x: on another device, of another dtype, sparse or nested.
 
-    Nor does it have an eps that is not above 0.
+    Nor does it have an eps that is not above 0, or fewer than `rank` dimensions.
     """
     return not (
         x.is_cpu
@@ -24,6 +24,7 @@ def is_left_to_torch(x: Tensor, eps: float = 1.0) -> bool:
         and x.layout is torch.strided
         and not x.is_nested
         and eps > 0
+        and x.dim() >= rank
     )
 
 

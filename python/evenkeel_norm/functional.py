@@ -78,11 +78,8 @@ def batch_norm(
     act = as_activation(activation)
     if update_running is None:
         update_running = training and running_mean is not None
-    if training and input.numel() == input.shape[1] and input.shape[1] > 0:
-        raise ValueError(
-            f"Expected more than 1 value per channel when training, got input size {input.shape}"
-        )
-    if by_torch.is_left_to_torch(input, eps) or not (momentum is None or 0 <= momentum <= 1):
+    is_factor = momentum is None or not update_running or 0 <= momentum <= 1
+    if by_torch.is_left_to_torch(input, eps, rank=2) or not is_factor:
         return by_torch.batch_norm(
             input,
             running_mean,
@@ -96,6 +93,10 @@ def batch_norm(
             act,
             update_running,
             num_batches_tracked,
+        )
+    if training and input.numel() == input.shape[1] > 0:
+        raise ValueError(
+            f"Expected more than 1 value per channel when training, got input size {input.shape}"
         )
     if residual is not None:
         input, residual = _summands(input, residual)
@@ -139,13 +140,14 @@ def instance_norm(
     """
     if not use_input_stats:
         return batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
+    is_factor = running_mean is None or 0 <= momentum <= 1
+    if by_torch.is_left_to_torch(input, eps, rank=2) or not is_factor:
+        return F.instance_norm(
+            input, running_mean, running_var, weight, bias, use_input_stats, momentum, eps
+        )
     if math.prod(input.shape[2:]) == 1:
         raise ValueError(
             f"Expected more than 1 spatial element when training, got input size {input.shape}"
-        )
-    if by_torch.is_left_to_torch(input, eps) or not 0 <= momentum <= 1:
-        return F.instance_norm(
-            input, running_mean, running_var, weight, bias, use_input_stats, momentum, eps
         )
     running = (None, None) if _is_recomputation() else (running_mean, running_var)
     return ops.instance_norm(input, weight, bias, running, momentum, eps)
@@ -170,7 +172,7 @@ def group_norm(
     Raises RuntimeError if a shape or dtype does not fit, or num_groups does not divide C.
     """
     act = as_activation(activation)
-    if by_torch.is_left_to_torch(input, eps):
+    if by_torch.is_left_to_torch(input, eps, rank=2):
         return apply(act, F.group_norm(input, num_groups, weight, bias, eps))
     return ops.group_norm(input, num_groups, weight, bias, eps, act)
 
