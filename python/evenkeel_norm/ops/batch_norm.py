@@ -12,6 +12,7 @@ from .library import (
     Operation,
     Want,
     dense,
+    differentiable,
     first_derivatives,
     must_record,
     operator,
@@ -126,6 +127,9 @@ class _BatchNorm(Operation):
         return *results, None, None, None, None
 
 
+_recorded_batch_norm = differentiable(_BatchNorm)
+
+
 def batch_norm(
     x: Tensor,
     weight: Tensor | None,
@@ -140,7 +144,7 @@ def batch_norm(
     statistics = (*running, momentum)
     if must_record(OP, x, weight, bias, residual):
         args = (x, weight, bias, residual, statistics, eps, activation, False)
-        return _BatchNorm.apply(*args)[0]
+        return _recorded_batch_norm(*args)[0]
     return _forward(x, weight, bias, residual, *statistics, eps, *activation)[0]
 
 
@@ -156,5 +160,7 @@ def batch_norm_inference(
 ) -> Tensor:
     """By given statistics, through which no gradient flows."""
     if must_record(OP, x, weight, bias, residual):
-        return _BatchNorm.apply(x, weight, bias, residual, (mean, var), eps, activation, True)[0]
+        return _recorded_batch_norm(x, weight, bias, residual, (mean, var), eps, activation, True)[
+            0
+        ]
     return _inference(x, weight, bias, residual, mean, var, eps, *activation)[0]

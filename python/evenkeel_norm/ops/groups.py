@@ -12,6 +12,7 @@ from .library import (
     Operation,
     Want,
     dense,
+    differentiable,
     first_derivatives,
     must_record,
     operator,
@@ -146,6 +147,10 @@ class _InstanceNorm(Operation):
         return *results, None, None, None
 
 
+_recorded_group_norm = differentiable(_GroupNorm)
+_recorded_instance_norm = differentiable(_InstanceNorm)
+
+
 def group_norm(
     x: Tensor,
     groups: int,
@@ -155,7 +160,7 @@ def group_norm(
     activation: Activation,
 ) -> Tensor:
     if must_record(GROUP, x, weight, bias):
-        return _GroupNorm.apply(x, weight, bias, groups, eps, activation)[0]
+        return _recorded_group_norm(x, weight, bias, groups, eps, activation)[0]
     return _group_norm(x, groups, weight, bias, eps, *activation)[0]
 
 
@@ -168,5 +173,5 @@ def instance_norm(
     eps: float,
 ) -> Tensor:
     if must_record(INSTANCE, x, weight, bias):
-        return _InstanceNorm.apply(x, weight, bias, running, momentum, eps)[0]
+        return _recorded_instance_norm(x, weight, bias, running, momentum, eps)[0]
     return _instance_norm(x, weight, bias, *running, momentum, eps)[0]

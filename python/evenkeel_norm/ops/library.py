@@ -154,3 +154,30 @@ class Operation(torch.autograd.Function):
             "the operations of evenkeel_norm have no vmap rule; give the batch as a dimension of"
             " x, or use torch.nn for these layers (evenkeel_norm.restore_normalization)"
         )
+
+
+def differentiable(operation: type[Operation]) -> Callable[..., Any]:
+    """The function that applies an operation.
+
+    An autograd function in two parts, forward and setup_context, is what torch.func asks for, but
+    costs four times as much a call as one in one part. So there is such a twin for all other calls.
+    """
+    forward, setup_context = operation.forward, operation.setup_context
+
+    class InOnePart(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, *inputs: Any) -> Any:
+            output = forward(*inputs)
+            setup_context(ctx, inputs, output)
+            return output
+
+        backward = operation.backward
+
+    InOnePart.__name__ = operation.__name__
+
+    def apply(*args: Any) -> Any:
+        if torch._C._are_functorch_transforms_active():
+            return operation.apply(*args)
+        return InOnePart.apply(*args)
+
+    return apply

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .library import Operation, dense, first_derivatives, must_record, operator
+from .library import Operation, dense, differentiable, first_derivatives, must_record, operator
 
 OP = "local_response_norm"
 
@@ -45,8 +45,11 @@ class _LocalResponseNorm(Operation):
         return *first_derivatives(OP, (dx,), gradients[0], x), None
 
 
+_recorded_local_response_norm = differentiable(_LocalResponseNorm)
+
+
 def local_response_norm(x: Tensor, window: tuple[int, float, float, float, str]) -> Tensor:
     """The window is size, alpha, beta and k, and the convention that says what these mean."""
     if must_record(OP, x):
-        return _LocalResponseNorm.apply(x, window)
+        return _recorded_local_response_norm(x, window)
     return _forward(x, *window)

@@ -13,6 +13,7 @@ from torch import Tensor
 from .library import (
     Operation,
     Want,
+    differentiable,
     first_derivatives,
     must_record,
     operator,
@@ -179,11 +180,15 @@ class _RMSNorm(Operation):
         return *first_derivatives(RMS, results, dy, x, weight, dsum), None, None, None
 
 
+_recorded_layer_norm = differentiable(_LayerNorm)
+_recorded_rms_norm = differentiable(_RMSNorm)
+
+
 def layer_norm(
     x: Tensor, axes: int, weight: Tensor | None, bias: Tensor | None, eps: float
 ) -> Tensor:
     if must_record(LAYER, x, weight, bias):
-        return _LayerNorm.apply(x, weight, bias, None, axes, eps)[0]
+        return _recorded_layer_norm(x, weight, bias, None, axes, eps)[0]
     return _layer_norm(x, axes, weight, bias, eps)[0]
 
 
@@ -197,7 +202,7 @@ def add_layer_norm(
 ) -> tuple[Tensor, Tensor]:
     """LayerNorm of x + residual, and that sum."""
     if must_record(LAYER, x, weight, bias, residual):
-        y, _, _, total = _LayerNorm.apply(x, weight, bias, residual, axes, eps)
+        y, _, _, total = _recorded_layer_norm(x, weight, bias, residual, axes, eps)
     else:
         y, _, _, total = _add_layer_norm(x, residual, axes, weight, bias, eps)
     return y, total
@@ -205,7 +210,7 @@ def add_layer_norm(
 
 def rms_norm(x: Tensor, axes: int, weight: Tensor | None, eps: float, unit_offset: bool) -> Tensor:
     if must_record(RMS, x, weight):
-        return _RMSNorm.apply(x, weight, None, axes, eps, unit_offset)[0]
+        return _recorded_rms_norm(x, weight, None, axes, eps, unit_offset)[0]
     return _rms_norm(x, axes, weight, eps, unit_offset)[0]
 
 
@@ -214,7 +219,7 @@ def add_rms_norm(
 ) -> tuple[Tensor, Tensor]:
     """RMSNorm of x + residual, and that sum."""
     if must_record(RMS, x, weight, residual):
-        y, _, total = _RMSNorm.apply(x, weight, residual, axes, eps, unit_offset)
+        y, _, total = _recorded_rms_norm(x, weight, residual, axes, eps, unit_offset)
     else:
         y, _, total = _add_rms_norm(x, residual, axes, weight, eps, unit_offset)
     return y, total
