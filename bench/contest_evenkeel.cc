@@ -28,8 +28,8 @@ std::function<void()> batch_norm(Problem& p, const Tensors<T>& t) {
         batch_norm_forward<T>({.x = t.x,
                                .weight = p.weight,
                                .bias = p.bias,
-                               .mean = p.mean,
-                               .rstd = p.rstd,
+                               .mean = p.saved_mean,
+                               .rstd = p.saved_rstd,
                                .residual = t.residual,
                                .y = t.out},
                               {.eps = Problem::kEps, .activation = t.activation});
@@ -53,8 +53,8 @@ std::function<void()> batch_norm(Problem& p, const Tensors<T>& t) {
                             .x = t.x,
                             .weight = p.weight,
                             .bias = p.bias,
-                            .mean = p.mean,
-                            .rstd = p.rstd,
+                            .mean = p.saved_mean,
+                            .rstd = p.saved_rstd,
                             .residual = t.residual,
                             .dx = t.out,
                             .dresidual = t.out2,
@@ -71,8 +71,8 @@ std::function<void()> layer_norm(Problem& p, const Tensors<T>& t) {
       layer_norm_forward<T>({.x = t.x,
                              .weight = p.weight,
                              .bias = p.bias,
-                             .mean = p.mean,
-                             .rstd = p.rstd,
+                             .mean = p.saved_mean,
+                             .rstd = p.saved_rstd,
                              .residual = t.residual,
                              .sum = t.out2,
                              .y = t.out},
@@ -83,8 +83,8 @@ std::function<void()> layer_norm(Problem& p, const Tensors<T>& t) {
     layer_norm_backward<T>({.dy = t.dy,
                             .x = t.x,
                             .weight = p.weight,
-                            .mean = p.mean,
-                            .rstd = p.rstd,
+                            .mean = p.saved_mean,
+                            .rstd = p.saved_rstd,
                             .dsum = t.residual,
                             .dx = t.out,
                             .dweight = p.dweight,
@@ -96,7 +96,7 @@ template <class T>
 std::function<void()> rms_norm(Problem& p, const Tensors<T>& t) {
   if (p.of.direction == Direction::forward) {
     return [=, &p] {
-      rms_norm_forward<T>({.x = t.x, .weight = p.weight, .rstd = p.rstd, .y = t.out},
+      rms_norm_forward<T>({.x = t.x, .weight = p.weight, .rstd = p.saved_rstd, .y = t.out},
                           {.eps = Problem::kEps});
     };
   }
@@ -104,7 +104,7 @@ std::function<void()> rms_norm(Problem& p, const Tensors<T>& t) {
     rms_norm_backward<T>({.dy = t.dy,
                           .x = t.x,
                           .weight = p.weight,
-                          .rstd = p.rstd,
+                          .rstd = p.saved_rstd,
                           .dx = t.out,
                           .dweight = p.dweight});
   };
@@ -118,8 +118,8 @@ std::function<void()> group_norm(Problem& p, const Tensors<T>& t) {
       group_norm_forward<T>({.x = t.x,
                              .weight = p.weight,
                              .bias = p.bias,
-                             .mean = p.mean,
-                             .rstd = p.rstd,
+                             .mean = p.saved_mean,
+                             .rstd = p.saved_rstd,
                              .y = t.out},
                             options);
     };
@@ -128,8 +128,8 @@ std::function<void()> group_norm(Problem& p, const Tensors<T>& t) {
     group_norm_backward<T>({.dy = t.dy,
                             .x = t.x,
                             .weight = p.weight,
-                            .mean = p.mean,
-                            .rstd = p.rstd,
+                            .mean = p.saved_mean,
+                            .rstd = p.saved_rstd,
                             .dx = t.out,
                             .dweight = p.dweight,
                             .dbias = p.dbias},
@@ -144,8 +144,8 @@ std::function<void()> instance_norm(Problem& p, const Tensors<T>& t) {
       instance_norm_forward<T>({.x = t.x,
                                 .weight = p.weight,
                                 .bias = p.bias,
-                                .mean = p.mean,
-                                .rstd = p.rstd,
+                                .mean = p.saved_mean,
+                                .rstd = p.saved_rstd,
                                 .y = t.out},
                                {.eps = Problem::kEps});
     };
@@ -154,8 +154,8 @@ std::function<void()> instance_norm(Problem& p, const Tensors<T>& t) {
     instance_norm_backward<T>({.dy = t.dy,
                                .x = t.x,
                                .weight = p.weight,
-                               .mean = p.mean,
-                               .rstd = p.rstd,
+                               .mean = p.saved_mean,
+                               .rstd = p.saved_rstd,
                                .dx = t.out,
                                .dweight = p.dweight,
                                .dbias = p.dbias});

@@ -52,8 +52,10 @@ void statistics(Problem& p) {
     const double mean = c.op == Op::rms_norm ? 0 : sum[g] / count;
     const double var = squares[g] / count - mean * mean;
     p.mean[g] = static_cast<float>(mean);
+    p.saved_mean[g] = mean;
     p.var[g] = static_cast<float>(var);
-    p.rstd[g] = static_cast<float>(1 / std::sqrt(var + Problem::kEps));
+    p.saved_rstd[g] = 1 / std::sqrt(var + Problem::kEps);
+    p.rstd[g] = static_cast<float>(p.saved_rstd[g]);
   }
 }
 
@@ -86,6 +88,8 @@ Problem::Problem(const Case& c)
       mean(ramp(c.statistics(), 0.2F, 0.4F)),
       var(ramp(c.statistics(), 0.9F, 1.1F)),
       rstd(mean.size()),
+      saved_mean(mean.size()),
+      saved_rstd(mean.size()),
       dweight(weight.size()),
       dbias(weight.size()) {
   fill(x, c, 1, 0.3F);

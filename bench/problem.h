@@ -59,8 +59,9 @@ struct Problem {
   Buffer residual, out2;  // in LayerNorm's backward, dsum; out2: dresidual, or LayerNorm's sum
   Buffer y;               // the forward's, from which peers take ReLU's mask in a backward
   std::vector<float> weight, bias;
-  std::vector<float> mean, var, rstd;  // of the groups; exact for a backward
-  std::vector<float> dweight, dbias;   // outputs
+  std::vector<float> mean, var, rstd;          // of the groups; exact for a backward
+  std::vector<double> saved_mean, saved_rstd;  // mean and rstd as this library keeps them
+  std::vector<float> dweight, dbias;           // outputs
   // PyTorch's and oneDNN's convention, in the form for which oneDNN has its fastest code.
   static constexpr double kEps = 1e-5;
   static constexpr std::int64_t kLrnSize = 5;

@@ -127,7 +127,8 @@ class Problem:
         self.dweight, self.dbias = torch.empty(channels), torch.empty(channels)
         of_rows = case.op in ("layer_norm", "rms_norm")
         count = channels if case.op == "batch_norm" else case.shape[0] * case.groups
-        self.mean, self.rstd = torch.empty(count), torch.empty(count)
+        self.mean = torch.empty(count, dtype=torch.float64)
+        self.rstd = torch.empty_like(self.mean)
         positions = self.x.numel() // (case.shape[0] * channels)
         self.arguments = CoreCase(
             **{name: getattr(self, name).data_ptr() for name in POINTERS},

@@ -92,6 +92,7 @@ void measure(const LabArguments& arguments) {
                                  .command = command_line()};
   const StopSignal stop_signal;
   const lab::Dataset data = lab::load_dataset(arguments.data, lab::image_limit(config.mode));
+  lab::require_images(config, data);
   // After the data, so that bad data leaves no empty directory behind.
   lab::require_writable_directory(config.directory);
   if (!config.jobs) warn_of_serial_blas("trials run");

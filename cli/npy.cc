@@ -24,15 +24,34 @@ constexpr std::string_view magic = "\x93NUMPY";
 // Far above the header of any plain array; NumPy itself refuses a longer one.
 constexpr std::uint32_t longest_header = 10000;
 
+// The end of the quoted string that the text starts with: behind its closing quote, or that of the
+// text.
+std::size_t end_of_string(std::string_view text) {
+  std::size_t at = 1;
+  while (at < text.size() && text[at] != text.front()) at += text[at] == '\\' ? 2 : 1;
+  return std::min(at + 1, text.size());
+}
+
 // The text from the value of `key` on, in the header's Python dictionary; empty if it is not there.
+// The fields of a structured type lie deeper than the keys, and may be named as they are.
 std::string_view value_of(std::string_view dictionary, std::string_view key) {
-  for (const char quote : {'\'', '"'}) {
-    const std::string quoted = fmt::format("{0}{1}{0}", quote, key);
-    const std::size_t at = dictionary.find(quoted);
-    if (at == std::string_view::npos) continue;
-    dictionary.remove_prefix(at + quoted.size());
-    dictionary.remove_prefix(std::min(dictionary.find_first_not_of(" :"), dictionary.size()));
-    return dictionary;
+  int depth = 0;
+  while (!dictionary.empty()) {
+    const char first = dictionary.front();
+    if (first != '\'' && first != '"') {
+      depth += (first == '{' || first == '[' || first == '(') ? 1 : 0;
+      depth -= (first == '}' || first == ']' || first == ')') ? 1 : 0;
+      dictionary.remove_prefix(1);
+      continue;
+    }
+    const std::size_t end = end_of_string(dictionary);
+    const bool found =
+        depth == 1 && dictionary.substr(1, key.size()) == key && end == key.size() + 2;
+    dictionary.remove_prefix(end);
+    const std::string_view behind =
+        dictionary.substr(std::min(dictionary.find_first_not_of(' '), dictionary.size()));
+    if (!found || !behind.starts_with(':')) continue;
+    return behind.substr(std::min(behind.find_first_not_of(" :"), behind.size()));
   }
   return {};
 }
@@ -50,6 +69,28 @@ bool parse_shape(std::string_view text, std::vector<std::int64_t>& shape) {
     shape.push_back(size);
     text.remove_prefix(static_cast<std::size_t>(end - text.data()));
   }
+}
+
+// What to save instead of elements of a type that is not read, e.g. ">f8": what keeps all that they
+// are, if there is such a type.
+std::string remedy_of(std::string_view type) {
+  type.remove_prefix(std::min(type.find_first_not_of("<>|="), type.size()));
+  const char kind = type.empty() ? '?' : type.front();
+  int bytes = 0;
+  std::from_chars(type.data() + (type.empty() ? 0 : 1), type.data() + type.size(), bytes);
+  if (kind == 'c') return "save its parts, numpy.stack([array.real, array.imag], axis=-1)";
+  const bool integers = kind == 'i' || kind == 'u';
+  if (!integers && kind != 'f' && kind != 'b') return "save an array of numbers";
+  if (bytes <= (integers ? 2 : 4)) return "save array.astype('<f4'), which keeps every value";
+  if (bytes <= (integers ? 4 : 8)) return "save array.astype('<f8'), which keeps every value";
+  return integers ? "save array.astype('<f8'), which keeps integers up to 2^53"
+                  : "save array.astype('<f8'), the most precise type that is read";
+}
+
+// Whether elements lie in the same order by rows and by columns.
+bool is_in_any_order(const std::vector<std::int64_t>& shape) {
+  return std::ranges::count_if(shape, [](std::int64_t size) { return size != 1; }) <= 1 ||
+         std::ranges::count(shape, 0) > 0;
 }
 
 // The number of bytes of the elements, or false if it does not fit in 63 bits.
@@ -74,25 +115,24 @@ NpyReader::NpyReader(const fs::path& path) : path_(path) {
   const std::string text = read_header_text();
   const std::string_view descr = value_of(text, "descr");
   const std::string_view order = value_of(text, "fortran_order");
-  if (descr.empty() || !(order.starts_with("True") || order.starts_with("False")) ||
-      !parse_shape(value_of(text, "shape"), header_.shape)) {
-    fail("damaged .npy header");
-  }
   if (descr.starts_with('[')) {
     fail("holds a structured array; save one plain array of float32 or float64");
   }
-  const std::string_view type = descr.substr(1, descr.find_first_of("'\"", 1) - 1);
+  if (!(descr.starts_with('\'') || descr.starts_with('"')) ||
+      !(order.starts_with("True") || order.starts_with("False")) ||
+      !parse_shape(value_of(text, "shape"), header_.shape)) {
+    fail("damaged .npy header");
+  }
+  const std::string_view type = descr.substr(1, end_of_string(descr) - 2);
   if (type == "<f4") {
     header_.type = NpyHeader::Type::float32;
   } else if (type == "<f8") {
     header_.type = NpyHeader::Type::float64;
   } else {
-    fail(
-        fmt::format("holds elements of type '{}', expected float32 ('<f4') or float64 ('<f8'); "
-                    "save array.astype('<f4')",
-                    type));
+    fail(fmt::format("holds elements of type '{}', expected float32 ('<f4') or float64 ('<f8'); {}",
+                     type, remedy_of(type)));
   }
-  if (order.starts_with("True")) {
+  if (order.starts_with("True") && !is_in_any_order(header_.shape)) {
     fail("is in Fortran (column) order; save numpy.ascontiguousarray(array)");
   }
 

@@ -22,8 +22,9 @@ struct NpyHeader {
   std::int64_t element_bytes() const { return type == Type::float32 ? 4 : 8; }
 };
 
-// Reads versions 1.0, 2.0 and 3.0 of the format; little-endian float32 and float64 in C order.
-// Everything else is refused with an Error that says what came and what to do about it.
+// Reads versions 1.0, 2.0 and 3.0 of the format; little-endian float32 and float64 in C order, or
+// in Fortran order where that is the same. Everything else is refused with an Error that says what
+// came and what to do about it.
 class NpyReader {
  public:
   // Reads the header, and checks that the file holds exactly the elements that it announces.

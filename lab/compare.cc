@@ -35,13 +35,21 @@ Training training_of(const CompareConfig& config, const NetworkPlan& plan, const
   Training training;
   training.batch_size = config.batch_size.value_or(plan.batch_size);
   if (training.batch_size > data.train.size()) {
-    throw Error(fmt::format("compare: batch size is {}, expected at most {} (training images)",
-                            training.batch_size, data.train.size()));
+    throw Error(
+        fmt::format("compare: batch size is {}, expected at most {} (training images beside the {} "
+                    "that are held out)",
+                    training.batch_size, data.train.size(), data.held_out.size()));
   }
   training.lr = config.lr.value_or(plan.lr);
   training.steps = config.steps.value_or(config.quick ? plan.quick_steps : plan.steps);
   if (config.epochs) {
-    training.steps = *config.epochs * (data.train.size() / training.batch_size);
+    const std::int64_t batches = data.train.size() / training.batch_size;
+    if (__builtin_mul_overflow(*config.epochs, batches, &training.steps)) {
+      throw Error(
+          fmt::format("compare: epochs is {}, of {} batches each, expected fewer than 2^63 "
+                      "batches in all",
+                      *config.epochs, batches));
+    }
   }
   return training;
 }

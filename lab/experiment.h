@@ -35,6 +35,7 @@ struct Arm {
 
 struct Design {
   std::vector<Arm> arms;
+  std::int64_t batch_size = 0;       // the largest: the data needs as many training images
   std::vector<std::uint64_t> seeds;  // of every arm alike, so that arms are paired by seed
   // The rates are judged on other seeds, so that the choice does not favor the seeds that decide.
   std::vector<std::uint64_t> tuning_seeds;

@@ -254,6 +254,17 @@ class Run {
 
 }  // namespace
 
+void require_images(const LabConfig& config, const Dataset& data) {
+  for (const Experiment* experiment : config.experiments) {
+    const std::int64_t needed = experiment->design(config.mode).batch_size;
+    if (data.train.size() >= needed) continue;
+    throw Error(
+        fmt::format("lab: {} has {} training images beside the {} that are held out, expected at "
+                    "least {}, a batch of the experiment {}",
+                    data.name, data.train.size(), data.held_out.size(), needed, experiment->id));
+  }
+}
+
 LabResults run_lab(const LabConfig& config, const Dataset& data, LabObserver& unguarded,
                    const std::atomic<bool>& stop) {
   LabResults results;
@@ -270,6 +281,7 @@ LabResults run_lab(const LabConfig& config, const Dataset& data, LabObserver& un
     throw Error(fmt::format("lab: jobs is {}, expected 1 or more", results.jobs));
   }
   require_jobs("lab", results.jobs);
+  require_images(config, data);
 
   Guarded observer(unguarded);
   results.interrupted = true;  // until every trial of every experiment is measured

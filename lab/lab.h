@@ -65,12 +65,16 @@ class LabObserver {
   virtual void ended(const Conclusion& conclusion) = 0;
 };
 
+// Throws Error if the data has fewer training images than the largest batch of the experiments.
+void require_images(const LabConfig& config, const Dataset& data);
+
 // Measures every trial that directory/trials does not hold yet, `jobs` at once, each in a thread of
 // its own with one intra-op thread, and keeps each as soon as it is measured: a run that was
 // interrupted continues with what is missing, and ends with the numbers of one that was not. After
 // each experiment results.json and report.html are written anew. A trial that diverges or fails
 // leaves the others alone. When `stop` becomes true, what was measured until then is returned.
-// Throws Error, before any trial, if jobs is below 1 or too many for the BLAS.
+// Throws Error, before any trial, as require_images does, and if jobs is below 1 or too many for
+// the BLAS.
 LabResults run_lab(const LabConfig& config, const Dataset& data, LabObserver& observer,
                    const std::atomic<bool>& stop);
 

@@ -206,6 +206,7 @@ Network::Network(const NetworkPlan& plan, const Normalization& norm, std::int64_
     : activation_(plan.activation), norm_after_activation_(norm.after_activation) {
   auto generator = at::make_generator<at::CPUGeneratorImpl>(seed);
   std::int64_t channels = 1;
+  const std::int64_t image_rows = rows, image_cols = cols;
   for (const auto& layer : plan.layers) {
     std::vector<std::int64_t> shape = {layer.width, channels, 3, 3};
     if (!layer.convolution) shape = {layer.width, channels * rows * cols};
@@ -221,7 +222,11 @@ Network::Network(const NetworkPlan& plan, const Normalization& norm, std::int64_
       cols /= 2;
     }
     if (rows == 0 || cols == 0) {
-      throw Error(fmt::format("network {}: the images are too small for its pooling", plan.name));
+      const auto pools = std::ranges::count_if(plan.layers, &LayerPlan::pool);
+      throw Error(
+          fmt::format("network {}: images of {} x {} are too small for its pooling, expected at "
+                      "least {} pixels in each direction",
+                      plan.name, image_rows, image_cols, std::int64_t{1} << pools));
     }
   }
   const LayerPlan output = {.name = "output", .width = classes};

@@ -94,6 +94,7 @@ Design grid_design(Mode mode) {
   for (const auto& norm : grid_norms()) {
     for (const auto& cell : grid_cells(norm)) {
       const auto& network = cell.network;
+      design.batch_size = std::max(design.batch_size, network.batch_size);
       design.arms.push_back(
           {.name = cell.arm_name(),
            .norm = norm,

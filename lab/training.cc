@@ -33,7 +33,12 @@ Status status_of(std::string_view name) {
 Batches::Batches(const Split& data, std::int64_t batch_size, std::uint64_t seed)
     : data_(data),
       batch_size_(batch_size),
-      generator_(at::make_generator<at::CPUGeneratorImpl>(~seed)) {}
+      generator_(at::make_generator<at::CPUGeneratorImpl>(~seed)) {
+  if (batch_size < 1 || batch_size > data.size()) {
+    throw Error(fmt::format("a batch has {} images, expected 1 to {}, all training images",
+                            batch_size, data.size()));
+  }
+}
 
 Split Batches::next() {
   if (!order_.defined() || next_ + batch_size_ > data_.size()) {

@@ -23,7 +23,8 @@ struct Training {
 };
 
 // The batches of all epochs: drawn without replacement from an order that depends on the seed
-// alone; what does not fill a last batch of an epoch is left out.
+// alone; what does not fill a last batch of an epoch is left out. Throws Error if the data does not
+// fill a single one.
 class Batches {
  public:
   Batches(const Split& data, std::int64_t batch_size, std::uint64_t seed);

@@ -22,8 +22,7 @@ void require_several_values(const Check& check, double per_channel) {
 }
 
 template <class T>
-void check_forward(const Check& check, const BatchNormForward<T>& args,
-                   const BatchNormOptions& options) {
+void check_forward(Check& check, const BatchNormForward<T>& args, const BatchNormOptions& options) {
   const Shape& shape = args.x.shape;
   check.shape("x", args.x);
   check.size_or_absent("weight", args.weight, shape.c, "channels");
@@ -32,13 +31,13 @@ void check_forward(const Check& check, const BatchNormForward<T>& args,
   check.size_or_absent("rstd", args.rstd, shape.c, "channels");
   check_running(check, args.running, options.update, shape.c);
   check.same_shape_or_absent("residual", args.residual, shape);
-  check.same_shape("y", args.y, shape);
+  check.same_shape("y", args.y, shape, {"x", "residual"});
   check.eps(options.eps);
   check.activation(options.activation);
 }
 
 template <class T>
-void check_backward(const Check& check, const BatchNormBackward<T>& args,
+void check_backward(Check& check, const BatchNormBackward<T>& args,
                     const BatchNormBackwardOptions& options) {
   const Shape& shape = args.x.shape;
   check.shape("x", args.x);
@@ -48,12 +47,10 @@ void check_backward(const Check& check, const BatchNormBackward<T>& args,
   check.size("mean", args.mean, shape.c, "channels");
   check.size("rstd", args.rstd, shape.c, "channels");
   check.same_shape_or_absent("residual", args.residual, shape);
-  check.same_shape_or_absent("dx", args.dx, shape);
-  check.same_shape_or_absent("dresidual", args.dresidual, shape);
+  check.same_shape_or_absent("dx", args.dx, shape, {"dy"});
+  check.same_shape_or_absent("dresidual", args.dresidual, shape, {"dy", "residual"});
   check.size_or_absent("dweight", args.dweight, shape.c, "channels");
   check.size_or_absent("dbias", args.dbias, shape.c, "channels");
-  check.require(!args.dx.data || args.dx.data != args.dresidual.data,
-                "dx and dresidual are the same memory, expected one each");
   check.activation(options.activation);
 }
 
@@ -92,25 +89,25 @@ auto* for_each_channel(std::int64_t channels, const CoefficientsOf& of) {
 
 // The coefficients of the forward, from the statistics that a backward is given.
 template <class T>
-const Affine<Wide<T>>* affine_of(const BatchNormBackward<T>& args) {
+const ChannelAffine<T>* affine_of(const BatchNormBackward<T>& args) {
   return for_each_channel<Scratch::affine>(args.x.shape.c, [&](std::int64_t c) {
-    return normalizing<Wide<T>>(value_or(args.mean, c, 0), value_or(args.rstd, c, 1),
-                                value_or(args.weight, c, 1), value_or(args.bias, c, 0));
+    return normalizing<Extended<T>>(value_or(args.mean, c, 0), value_or(args.rstd, c, 1),
+                                    value_or(args.weight, c, 1), value_or(args.bias, c, 0));
   });
 }
 
 template <class T>
 void set_parameter_gradients(const BatchNormBackward<T>& args, std::int64_t c,
-                             const GradientSums& sums) {
-  set_if_wanted(args.dweight, c, sums.dy_x * value_or(args.rstd, c, 1));
+                             const ChannelSums<T>& sums) {
+  set_if_wanted(args.dweight, c, sums.dy_x * static_cast<Extended<T>>(value_or(args.rstd, c, 1)));
   set_if_wanted(args.dbias, c, sums.dy);
 }
 
 // The coefficients of dx through the statistics of a batch of `count` values per channel.
 template <class T>
-GradientAffine<Wide<T>> gradient_of(const BatchNormBackward<T>& args, std::int64_t c, double count,
-                                    const GradientSums& sums) {
-  GradientAffine<Wide<T>> coefficients;
+ChannelGradient<T> gradient_of(const BatchNormBackward<T>& args, std::int64_t c, double count,
+                               const ChannelSums<T>& sums) {
+  ChannelGradient<T> coefficients;
   gradient_of_group(
       value_or(args.rstd, c, 1), count, 1,
       [&](std::int64_t) { return value_or(args.weight, c, 1); }, &sums, &coefficients);
@@ -121,28 +118,30 @@ GradientAffine<Wide<T>> gradient_of(const BatchNormBackward<T>& args, std::int64
 
 template <class T>
 void batch_norm_forward(const BatchNormForward<T>& args, const BatchNormOptions& options) {
-  const Check check("batch_norm");
+  using E = Extended<T>;
+  Check check("batch_norm");
   check_forward(check, args, options);
   const Shape& shape = args.x.shape;
   if (shape.size() == 0) return;
   require_several_values(check, static_cast<double>(shape.per_channel()));
 
   const bool updates = options.update.kind != RunningUpdate::Kind::none;
-  Moments* batch = updates ? scratch<Moments, Scratch::batch_moments>(shape.c) : nullptr;
+  auto* const batch = updates ? scratch<GroupMoments<E>, Scratch::batch_moments>(shape.c) : nullptr;
   with_channels<T>(shape, [&](const ChannelPasses<T>& channels) {
-    channels.normalize(operands_of(args, options.activation),
-                       [&](std::int64_t c, const Moments& m, Affine<Wide<T>>* coefficients) {
-                         const double rstd = rstd_of(m.biased_variance(), options.eps);
+    channels.normalize(operands_of(args, options.activation), options.eps,
+                       [&](std::int64_t c, const GroupMoments<E>& m, Affine<E>* affine) {
+                         const E rstd = rstd_of(m.biased_variance(), options.eps);
                          set_if_wanted(args.mean, c, m.mean);
                          set_if_wanted(args.rstd, c, rstd);
                          if (updates) batch[c] = m;
-                         *coefficients = normalizing<Wide<T>>(
-                             m.mean, rstd, value_or(args.weight, c, 1), value_or(args.bias, c, 0));
+                         *affine = normalizing(m.mean, rstd, value_or(args.weight, c, 1),
+                                               value_or(args.bias, c, 0));
                        });
   });
   if (updates) {
     update_running(args.running, options.update, [&](std::size_t c) {
-      return MeanAndVariance{batch[c].mean, batch[c].unbiased_variance()};
+      return MeanAndVariance{static_cast<double>(batch[c].mean),
+                             static_cast<double>(batch[c].unbiased_variance())};
     });
   }
 }
@@ -150,21 +149,22 @@ void batch_norm_forward(const BatchNormForward<T>& args, const BatchNormOptions&
 template <class T>
 void batch_norm_forward(const BatchNormForward<T>& args, const ChannelMoments& batch,
                         const BatchNormOptions& options) {
-  const Check check("batch_norm");
+  Check check("batch_norm");
   check_forward(check, args, options);
   const Shape& shape = args.x.shape;
   check.require(batch.channels() == shape.c, "the moments have " +
                                                  std::to_string(batch.channels()) +
                                                  " channels, expected " + std::to_string(shape.c));
   if (shape.c == 0) return;
-  check.require(batch.count() >= 2, "the moments are of " + std::to_string(batch.count()) +
+  check.require(batch.count() >= 2, "the moments are of " + exactly(batch.count()) +
                                         " values per channel, expected at least 2");
   const auto* coefficients = for_each_channel<Scratch::affine>(shape.c, [&](std::int64_t c) {
     const double mean = batch.mean()[static_cast<std::size_t>(c)];
     const double rstd = rstd_of(batch.biased_variance(c), options.eps);
     set_if_wanted(args.mean, c, mean);
     set_if_wanted(args.rstd, c, rstd);
-    return normalizing<Wide<T>>(mean, rstd, value_or(args.weight, c, 1), value_or(args.bias, c, 0));
+    return normalizing<Extended<T>>(mean, rstd, value_or(args.weight, c, 1),
+                                    value_or(args.bias, c, 0));
   });
   with_channels<T>(shape, [&](const ChannelPasses<T>& channels) {
     channels.forward(operands_of(args, options.activation), coefficients);
@@ -177,7 +177,7 @@ void batch_norm_forward(const BatchNormForward<T>& args, const ChannelMoments& b
 template <class T>
 void batch_norm_inference(const BatchNormInference<T>& args,
                           const BatchNormInferenceOptions& options) {
-  const Check check("batch_norm_inference");
+  Check check("batch_norm_inference");
   const Shape& shape = args.x.shape;
   check.shape("x", args.x);
   check.size_or_absent("weight", args.weight, shape.c, "channels");
@@ -186,14 +186,14 @@ void batch_norm_inference(const BatchNormInference<T>& args,
   check.size("var", args.var, shape.c, "channels");
   check.size_or_absent("rstd", args.rstd, shape.c, "channels");
   check.same_shape_or_absent("residual", args.residual, shape);
-  check.same_shape("y", args.y, shape);
+  check.same_shape("y", args.y, shape, {"x", "residual"});
   check.eps(options.eps);
   check.activation(options.activation);
   const auto* coefficients = for_each_channel<Scratch::affine>(shape.c, [&](std::int64_t c) {
     const double rstd = rstd_of(value_or(args.var, c, 1), options.eps);
     set_if_wanted(args.rstd, c, rstd);
-    return normalizing<Wide<T>>(value_or(args.mean, c, 0), rstd, value_or(args.weight, c, 1),
-                                value_or(args.bias, c, 0));
+    return normalizing<Extended<T>>(value_or(args.mean, c, 0), rstd, value_or(args.weight, c, 1),
+                                    value_or(args.bias, c, 0));
   });
   with_channels<T>(shape, [&](const ChannelPasses<T>& channels) {
     channels.forward(operands_of(args, options.activation), coefficients);
@@ -204,7 +204,8 @@ template <class T>
 void batch_norm_backward(const BatchNormBackward<T>& args,
                          const BatchNormBackwardOptions& options) {
   using P = Wide<T>;
-  const Check check("batch_norm_backward");
+  using E = Extended<T>;
+  Check check("batch_norm_backward");
   check_backward(check, args, options);
   const Shape& shape = args.x.shape;
   if (shape.size() == 0) {
@@ -220,25 +221,25 @@ void batch_norm_backward(const BatchNormBackward<T>& args,
   const bool sums =
       (through_statistics && args.dx.data) || !args.dweight.empty() || !args.dbias.empty();
   const auto scale_dy = [&](std::int64_t c) {
-    return static_cast<P>(value_or(args.weight, c, 1) * value_or(args.rstd, c, 1));
+    return static_cast<E>(value_or(args.weight, c, 1)) * static_cast<E>(value_or(args.rstd, c, 1));
   };
   const BackwardOperands<T> operands = operands_of(args, options);
   with_channels<T>(shape, [&](const ChannelPasses<T>& channels) {
     if (sums && writes) {
       channels.gradients(
           operands, affine_of(args),
-          [&](std::int64_t c, const GradientSums* of_channel, GradientAffine<P>* coefficients) {
+          [&](std::int64_t c, const ChannelSums<T>* of_channel, GradientAffine<E>* coefficients) {
             set_parameter_gradients(args, c, *of_channel);
             *coefficients = gradient_of(args, c, count, *of_channel);
           });
     } else if (sums) {
-      auto* const kept = scratch<GradientSums, Scratch::channel_sums>(shape.c);
+      auto* const kept = scratch<ChannelSums<T>, Scratch::channel_sums>(shape.c);
       channels.gradient_sums(operands, affine_of(args), kept);
       for (std::int64_t c = 0; c < shape.c; ++c) set_parameter_gradients(args, c, kept[c]);
     } else if (args.dx.data && !args.dresidual.data && options.activation == Activation::none) {
       // dx = dy_scale * dy, for which x need not be read.
       const auto* scales = for_each_channel<Scratch::affine>(shape.c, [&](std::int64_t c) {
-        return Affine<P>{0, scale_dy(c), 0};
+        return Affine<E>{0, scale_dy(c), 0};
       });
       channels.forward({.x = args.dy.data,
                         .residual = nullptr,
@@ -248,7 +249,7 @@ void batch_norm_backward(const BatchNormBackward<T>& args,
                        scales);
     } else if (writes) {
       const auto* scales = for_each_channel<Scratch::gradient>(shape.c, [&](std::int64_t c) {
-        return GradientAffine<P>{scale_dy(c), 0, 0};
+        return GradientAffine<E>{scale_dy(c), 0, 0};
       });
       channels.backward(operands, affine_of(args), scales);
     }
@@ -258,13 +259,13 @@ void batch_norm_backward(const BatchNormBackward<T>& args,
 template <class T>
 void batch_norm_gradient_sums(const BatchNormBackward<T>& args, const BatchNormSums<double>& sums,
                               const BatchNormBackwardOptions& options) {
-  const Check check("batch_norm_gradient_sums");
+  Check check("batch_norm_gradient_sums");
   check_backward(check, args, options);
   const Shape& shape = args.x.shape;
   check.size("sums.dy", sums.dy, shape.c, "channels");
   check.size("sums.dy_x", sums.dy_x, shape.c, "channels");
-  auto* const kept = scratch<GradientSums, Scratch::channel_sums>(shape.c);
-  std::fill_n(kept, shape.c, GradientSums());
+  auto* const kept = scratch<ChannelSums<T>, Scratch::channel_sums>(shape.c);
+  std::fill_n(kept, shape.c, ChannelSums<T>());
   with_channels<T>(shape, [&](const ChannelPasses<T>& channels) {
     channels.gradient_sums(operands_of(args, options), affine_of(args), kept);
   });
@@ -278,13 +279,13 @@ void batch_norm_gradient_sums(const BatchNormBackward<T>& args, const BatchNormS
 template <class T>
 void batch_norm_backward(const BatchNormBackward<T>& args, const BatchNormSums<const double>& sums,
                          double count, const BatchNormBackwardOptions& options) {
-  const Check check("batch_norm_backward");
+  Check check("batch_norm_backward");
   check_backward(check, args, options);
   const Shape& shape = args.x.shape;
   check.size("sums.dy", sums.dy, shape.c, "channels");
   check.size("sums.dy_x", sums.dy_x, shape.c, "channels");
   check.require(count >= 2 && std::isfinite(count),
-                "the count is " + std::to_string(count) +
+                "the count is " + exactly(count) +
                     ", expected the values per channel of the whole batch, at least 2");
   check.require(options.statistics == Statistics::batch,
                 "sums are given, but with Statistics::given no gradient flows through them; call "
@@ -304,10 +305,10 @@ void batch_norm_backward(const BatchNormBackward<T>& args, const BatchNormSums<c
 template <class T>
 void update_running_statistics(const ChannelMoments& batch, RunningUpdate update,
                                const RunningStatistics<T>& running) {
-  const Check check("update_running_statistics");
+  Check check("update_running_statistics");
   if (update.kind == RunningUpdate::Kind::none) return;
   check_running(check, running, update, batch.channels());
-  check.require(batch.count() >= 2, "the batch has " + std::to_string(batch.count()) +
+  check.require(batch.count() >= 2, "the batch has " + exactly(batch.count()) +
                                         " values per channel, expected at least 2");
   update_running(running, update, [&](std::size_t c) {
     return MeanAndVariance{batch.mean()[c], batch.unbiased_variance(static_cast<std::int64_t>(c))};
@@ -317,7 +318,7 @@ void update_running_statistics(const ChannelMoments& batch, RunningUpdate update
 template <class T>
 void batch_norm_identity_init(const ChannelMoments& batch, double eps, std::span<Wide<T>> weight,
                               std::span<Wide<T>> bias) {
-  const Check check("batch_norm_identity_init");
+  Check check("batch_norm_identity_init");
   check.eps(eps);
   check.require(batch.count() > 0, "the moments are of no values, expected at least one");
   check.size("weight", weight, batch.channels(), "channels");

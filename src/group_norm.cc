@@ -17,9 +17,11 @@ namespace evenkeel {
 namespace {
 
 void check_groups(const Check& check, const Shape& shape, std::int64_t groups) {
-  check.require(groups >= 1 && shape.c % groups == 0,
-                "groups is " + std::to_string(groups) + ", expected a divisor of the " +
-                    std::to_string(shape.c) + " channels, at least 1");
+  std::int64_t statistics = 0;
+  check.require(
+      groups >= 1 && shape.c % groups == 0 && !__builtin_mul_overflow(shape.n, groups, &statistics),
+      "groups is " + std::to_string(groups) + ", expected a divisor of the " +
+          std::to_string(shape.c) + " channels, at least 1");
 }
 
 // Without positions a group is some neighboring features of a sample: a row, for which there are
@@ -31,14 +33,15 @@ bool is_of_rows(const Shape& shape, const GroupNormOptions& options) {
 // dweight and dbias: the sums of every sample, added up in the order of the samples.
 template <class T>
 void add_up_samples(const GroupNormBackward<T>& args, std::int64_t groups,
-                    const GradientSums* sums) {
+                    const ChannelSums<T>* sums) {
   const Shape& shape = args.x.shape;
   const std::int64_t channels = shape.c / groups;  // of a group
   parallel_for(shape.c, threads_for(shape.c, shape.n * shape.c), [&](std::int64_t c) {
-    double dweight = 0, dbias = 0;
+    Extended<T> dweight = 0, dbias = 0;
     for (std::int64_t n = 0; n < shape.n; ++n) {
-      const GradientSums& of_sample = sums[n * shape.c + c];
-      dweight += of_sample.dy_x * value_or(args.rstd, n * groups + c / channels, 1);
+      const ChannelSums<T>& of_sample = sums[n * shape.c + c];
+      dweight += of_sample.dy_x *
+                 static_cast<Extended<T>>(value_or(args.rstd, n * groups + c / channels, 1));
       dbias += of_sample.dy;
     }
     set_if_wanted(args.dweight, c, dweight);
@@ -50,8 +53,8 @@ void add_up_samples(const GroupNormBackward<T>& args, std::int64_t groups,
 
 template <class T>
 void normalize_groups(const GroupNormForward<T>& args, const GroupNormOptions& options,
-                      Moments* kept) {
-  using P = Wide<T>;
+                      GroupMoments<Extended<T>>* kept) {
+  using E = Extended<T>;
   const Shape& shape = args.x.shape;
   if (is_of_rows(shape, options) && !kept) {
     forward_rows<T>({.x = args.x.data,
@@ -75,23 +78,25 @@ void normalize_groups(const GroupNormForward<T>& args, const GroupNormOptions& o
                                     .activation = options.activation,
                                     .non_temporal = exceeds_cache(2 * bytes_of<T>(shape))};
   with_sample_channels<T>(shape, channels, [&](const ChannelPasses<T>& passes) {
-    passes.normalize(operands, [&](std::int64_t group, const Moments& m, Affine<P>* coefficients) {
-      const double rstd = rstd_of(m.biased_variance(), options.eps);
-      set_if_wanted(args.mean, group, m.mean);
-      set_if_wanted(args.rstd, group, rstd);
-      if (kept) kept[group] = m;
-      const std::int64_t first = group % options.groups * channels;
-      for (std::int64_t k = 0; k < channels; ++k) {
-        coefficients[k] = normalizing<P>(m.mean, rstd, value_or(args.weight, first + k, 1),
+    passes.normalize(operands, options.eps,
+                     [&](std::int64_t group, const GroupMoments<E>& m, Affine<E>* coefficients) {
+                       const E rstd = rstd_of(m.biased_variance(), options.eps);
+                       set_if_wanted(args.mean, group, m.mean);
+                       set_if_wanted(args.rstd, group, rstd);
+                       if (kept) kept[group] = m;
+                       const std::int64_t first = group % options.groups * channels;
+                       for (std::int64_t k = 0; k < channels; ++k) {
+                         coefficients[k] =
+                             normalizing(m.mean, rstd, value_or(args.weight, first + k, 1),
                                          value_or(args.bias, first + k, 0));
-      }
-    });
+                       }
+                     });
   });
 }
 
 template <class T>
 void backward_groups(const GroupNormBackward<T>& args, const GroupNormOptions& options) {
-  using P = Wide<T>;
+  using E = Extended<T>;
   const Shape& shape = args.x.shape;
   const std::int64_t groups = options.groups, channels = shape.c / groups;
   const bool wants_parameters = !args.dweight.empty() || !args.dbias.empty();
@@ -116,13 +121,13 @@ void backward_groups(const GroupNormBackward<T>& args, const GroupNormOptions& o
                                      .activation = options.activation,
                                      .through_statistics = true,
                                      .non_temporal = exceeds_cache(3 * bytes_of<T>(shape))};
-  auto* const affine = scratch<Affine<P>, Scratch::affine>(shape.n * shape.c);
+  auto* const affine = scratch<Affine<E>, Scratch::affine>(shape.n * shape.c);
   for (std::int64_t i = 0; i < shape.n * shape.c; ++i) {
     const std::int64_t group = i / channels, c = i % shape.c;
-    affine[i] = normalizing<P>(value_or(args.mean, group, 0), value_or(args.rstd, group, 1),
+    affine[i] = normalizing<E>(value_or(args.mean, group, 0), value_or(args.rstd, group, 1),
                                value_or(args.weight, c, 1), value_or(args.bias, c, 0));
   }
-  auto* const kept = scratch<GradientSums, Scratch::channel_sums>(shape.n * shape.c);
+  auto* const kept = scratch<ChannelSums<T>, Scratch::channel_sums>(shape.n * shape.c);
   with_sample_channels<T>(shape, channels, [&](const ChannelPasses<T>& passes) {
     if (!args.dx.data) {
       passes.gradient_sums(operands, affine, kept);
@@ -131,7 +136,7 @@ void backward_groups(const GroupNormBackward<T>& args, const GroupNormOptions& o
     const auto count = static_cast<double>(channels * shape.s);
     passes.gradients(
         operands, affine,
-        [&](std::int64_t group, const GradientSums* sums, GradientAffine<P>* coefficients) {
+        [&](std::int64_t group, const ChannelSums<T>* sums, GradientAffine<E>* coefficients) {
           std::copy_n(sums, channels, kept + group * channels);
           const std::int64_t first = group % groups * channels;
           gradient_of_group(
@@ -145,7 +150,7 @@ void backward_groups(const GroupNormBackward<T>& args, const GroupNormOptions& o
 
 template <class T>
 void group_norm_forward(const GroupNormForward<T>& args, const GroupNormOptions& options) {
-  const Check check("group_norm");
+  Check check("group_norm");
   const Shape& shape = args.x.shape;
   check.shape("x", args.x);
   check_groups(check, shape, options.groups);
@@ -153,7 +158,7 @@ void group_norm_forward(const GroupNormForward<T>& args, const GroupNormOptions&
   check.size_or_absent("bias", args.bias, shape.c, "channels");
   check.size_or_absent("mean", args.mean, shape.n * options.groups, "samples times groups");
   check.size_or_absent("rstd", args.rstd, shape.n * options.groups, "samples times groups");
-  check.same_shape("y", args.y, shape);
+  check.same_shape("y", args.y, shape, {"x"});
   check.eps(options.eps);
   check.activation(options.activation);
   if (shape.size() > 0) normalize_groups(args, options);
@@ -161,7 +166,7 @@ void group_norm_forward(const GroupNormForward<T>& args, const GroupNormOptions&
 
 template <class T>
 void group_norm_backward(const GroupNormBackward<T>& args, const GroupNormOptions& options) {
-  const Check check("group_norm_backward");
+  Check check("group_norm_backward");
   const Shape& shape = args.x.shape;
   check.shape("x", args.x);
   check.same_shape("dy", args.dy, shape);
@@ -170,7 +175,7 @@ void group_norm_backward(const GroupNormBackward<T>& args, const GroupNormOption
   check.size_or_absent("bias", args.bias, shape.c, "channels");
   check.size("mean", args.mean, shape.n * options.groups, "samples times groups");
   check.size("rstd", args.rstd, shape.n * options.groups, "samples times groups");
-  check.same_shape_or_absent("dx", args.dx, shape);
+  check.same_shape_or_absent("dx", args.dx, shape, {"dy"});
   check.size_or_absent("dweight", args.dweight, shape.c, "channels");
   check.size_or_absent("dbias", args.dbias, shape.c, "channels");
   check.activation(options.activation);
@@ -182,10 +187,11 @@ void group_norm_backward(const GroupNormBackward<T>& args, const GroupNormOption
   backward_groups(args, options);
 }
 
-#define EVENKEEL_INSTANTIATE(T)                                                                  \
-  template void normalize_groups(const GroupNormForward<T>&, const GroupNormOptions&, Moments*); \
-  template void backward_groups(const GroupNormBackward<T>&, const GroupNormOptions&);           \
-  template void group_norm_forward(const GroupNormForward<T>&, const GroupNormOptions&);         \
+#define EVENKEEL_INSTANTIATE(T)                                                          \
+  template void normalize_groups(const GroupNormForward<T>&, const GroupNormOptions&,    \
+                                 GroupMoments<Extended<T>>*);                            \
+  template void backward_groups(const GroupNormBackward<T>&, const GroupNormOptions&);   \
+  template void group_norm_forward(const GroupNormForward<T>&, const GroupNormOptions&); \
   template void group_norm_backward(const GroupNormBackward<T>&, const GroupNormOptions&);
 EVENKEEL_FOR_EACH_TYPE(EVENKEEL_INSTANTIATE)
 #undef EVENKEEL_INSTANTIATE

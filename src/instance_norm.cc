@@ -21,7 +21,7 @@ void require_several_positions(const Check& check, const Shape& shape) {
 
 template <class T>
 void instance_norm_forward(const InstanceNormForward<T>& args, const InstanceNormOptions& options) {
-  const Check check("instance_norm");
+  Check check("instance_norm");
   const Shape& shape = args.x.shape;
   check.shape("x", args.x);
   check.size_or_absent("weight", args.weight, shape.c, "channels");
@@ -29,13 +29,15 @@ void instance_norm_forward(const InstanceNormForward<T>& args, const InstanceNor
   check.size_or_absent("mean", args.mean, shape.n * shape.c, "samples times channels");
   check.size_or_absent("rstd", args.rstd, shape.n * shape.c, "samples times channels");
   check_running(check, args.running, options.update, shape.c);
-  check.same_shape("y", args.y, shape);
+  check.same_shape("y", args.y, shape, {"x"});
   check.eps(options.eps);
   if (shape.size() == 0) return;
   require_several_positions(check, shape);
 
   const bool updates = options.update.kind != RunningUpdate::Kind::none;
-  Moments* kept = updates ? scratch<Moments, Scratch::batch_moments>(shape.n * shape.c) : nullptr;
+  auto* const kept =
+      updates ? scratch<GroupMoments<Extended<T>>, Scratch::batch_moments>(shape.n * shape.c)
+              : nullptr;
   normalize_groups<T>({.x = args.x,
                        .weight = args.weight,
                        .bias = args.bias,
@@ -45,26 +47,28 @@ void instance_norm_forward(const InstanceNormForward<T>& args, const InstanceNor
                       {.groups = shape.c, .eps = options.eps}, kept);
   if (!updates) return;
   update_running(args.running, options.update, [&](std::size_t c) {
-    MeanAndVariance average{0, 0};
+    Extended<T> mean = 0, variance = 0;
     for (std::int64_t n = 0; n < shape.n; ++n) {
-      const Moments& m = kept[n * shape.c + static_cast<std::int64_t>(c)];
-      average.mean += m.mean / static_cast<double>(shape.n);
-      average.unbiased_variance += m.unbiased_variance() / static_cast<double>(shape.n);
+      const auto& m = kept[n * shape.c + static_cast<std::int64_t>(c)];
+      mean += m.mean;
+      variance += m.unbiased_variance();
     }
-    return average;
+    const auto samples = static_cast<Extended<T>>(shape.n);
+    return MeanAndVariance{static_cast<double>(mean / samples),
+                           static_cast<double>(variance / samples)};
   });
 }
 
 template <class T>
 void instance_norm_backward(const InstanceNormBackward<T>& args) {
-  const Check check("instance_norm_backward");
+  Check check("instance_norm_backward");
   const Shape& shape = args.x.shape;
   check.shape("x", args.x);
   check.same_shape("dy", args.dy, shape);
   check.size_or_absent("weight", args.weight, shape.c, "channels");
   check.size("mean", args.mean, shape.n * shape.c, "samples times channels");
   check.size("rstd", args.rstd, shape.n * shape.c, "samples times channels");
-  check.same_shape_or_absent("dx", args.dx, shape);
+  check.same_shape_or_absent("dx", args.dx, shape, {"dy"});
   check.size_or_absent("dweight", args.dweight, shape.c, "channels");
   check.size_or_absent("dbias", args.dbias, shape.c, "channels");
   if (shape.size() == 0) {

@@ -10,7 +10,7 @@ namespace evenkeel {
 
 template <class T>
 void layer_norm_forward(const LayerNormForward<T>& args, const LayerNormOptions& options) {
-  const Check check("layer_norm");
+  Check check("layer_norm");
   const Shape& shape = args.x.shape;
   check.shape("x", args.x);
   const std::int64_t samples = shape.n, features = shape.c * shape.s;
@@ -19,7 +19,7 @@ void layer_norm_forward(const LayerNormForward<T>& args, const LayerNormOptions&
   check.size_or_absent("mean", args.mean, samples, "samples");
   check.size_or_absent("rstd", args.rstd, samples, "samples");
   check.sum_of_residual(args.residual, args.sum, shape);
-  check.same_shape("y", args.y, shape);
+  check.same_shape("y", args.y, shape, {"x", "residual"});
   check.eps(options.eps);
   if (shape.size() == 0) return;
   forward_rows<T>({.x = args.x.data,
@@ -38,7 +38,7 @@ void layer_norm_forward(const LayerNormForward<T>& args, const LayerNormOptions&
 
 template <class T>
 void layer_norm_backward(const LayerNormBackward<T>& args) {
-  const Check check("layer_norm_backward");
+  Check check("layer_norm_backward");
   const Shape& shape = args.x.shape;
   check.shape("x", args.x);
   const std::int64_t samples = shape.n, features = shape.c * shape.s;
@@ -47,7 +47,7 @@ void layer_norm_backward(const LayerNormBackward<T>& args) {
   check.size("mean", args.mean, samples, "samples");
   check.size("rstd", args.rstd, samples, "samples");
   check.same_shape_or_absent("dsum", args.dsum, shape);
-  check.same_shape_or_absent("dx", args.dx, shape);
+  check.same_shape_or_absent("dx", args.dx, shape, {"dy", "dsum"});
   check.size_or_absent("dweight", args.dweight, features, "features");
   check.size_or_absent("dbias", args.dbias, features, "features");
   if (shape.size() == 0) {

@@ -2,10 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <string>
 
+#include "src/base/cache.h"
 #include "src/base/check.h"
 #include "src/base/types.h"
+#include "src/passes/channels.h"
 #include "src/passes/windows.h"
 
 namespace evenkeel {
@@ -17,14 +20,31 @@ void check_options(const Check& check, const LocalResponseNormOptions& options) 
                     std::to_string(options.ahead) + " ahead, expected none to be negative");
   check.require(
       std::isfinite(options.alpha) && std::isfinite(options.beta) && std::isfinite(options.k),
-      "alpha is " + std::to_string(options.alpha) + ", beta " + std::to_string(options.beta) +
-          ", k " + std::to_string(options.k) + ", expected finite numbers");
+      "alpha is " + exactly(options.alpha) + ", beta " + exactly(options.beta) + ", k " +
+          exactly(options.k) + ", expected finite numbers");
 }
 
 void check_at_least(std::int64_t least, const char* name, std::int64_t value) {
   Check("local_response_norm")
       .require(value >= least, std::string(name) + " is " + std::to_string(value) +
                                    ", expected at least " + std::to_string(least));
+}
+
+// With alpha or beta 0 no other value matters: the factor of x, and of dy.
+std::optional<double> constant_factor(const LocalResponseNormOptions& options) {
+  if (options.alpha != 0 && options.beta != 0) return std::nullopt;
+  return std::pow(options.k, -options.beta);
+}
+template <class T>
+void multiply(const Shape& shape, const T* x, double factor, T* y) {
+  const ChannelAffine<T> affine{0, factor, -0.0};
+  Planes<T>(1, 1, shape.size())
+      .forward({.x = x,
+                .residual = nullptr,
+                .y = y,
+                .activation = Activation::none,
+                .non_temporal = exceeds_cache(2 * bytes_of<T>(shape))},
+               &affine);
 }
 
 kernels::Window window_of(const LocalResponseNormOptions& options, std::int64_t channels) {
@@ -72,27 +92,33 @@ LocalResponseNormOptions LocalResponseNormOptions::tensorflow(std::int64_t depth
 template <class T>
 void local_response_norm_forward(const LocalResponseNormForward<T>& args,
                                  const LocalResponseNormOptions& options) {
-  const Check check("local_response_norm");
+  Check check("local_response_norm");
   const Shape& shape = args.x.shape;
   check.shape("x", args.x);
-  check.same_shape("y", args.y, shape);
+  check.same_shape("y", args.y, shape, {"x"});
   check_options(check, options);
   if (shape.size() == 0) return;
-
+  if (const auto factor = constant_factor(options)) {
+    multiply(shape, args.x.data, *factor, args.y.data);
+    return;
+  }
   forward_windows(shape, args.x.data, args.y.data, window_of(options, shape.c));
 }
 
 template <class T>
 void local_response_norm_backward(const LocalResponseNormBackward<T>& args,
                                   const LocalResponseNormOptions& options) {
-  const Check check("local_response_norm_backward");
+  Check check("local_response_norm_backward");
   const Shape& shape = args.x.shape;
   check.shape("x", args.x);
   check.same_shape("dy", args.dy, shape);
-  check.same_shape("dx", args.dx, shape);
+  check.same_shape("dx", args.dx, shape, {"dy"});
   check_options(check, options);
   if (shape.size() == 0) return;
-
+  if (const auto factor = constant_factor(options)) {
+    multiply(shape, args.dy.data, *factor, args.dx.data);
+    return;
+  }
   backward_windows(shape, args.dy.data, args.x.data, args.dx.data, window_of(options, shape.c));
 }
 

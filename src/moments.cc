@@ -11,6 +11,18 @@
 
 namespace evenkeel {
 
+namespace {
+
+// M2 as a double. It is 0 only if all values are equal, even if it is too small for a double.
+template <class E>
+Moments moments_of_group(const GroupMoments<E>& m) {
+  const auto m2 = static_cast<double>(m.m2);
+  return {m.count, static_cast<double>(m.mean),
+          m2 == 0 && m.m2 > 0 ? std::numeric_limits<double>::denorm_min() : m2};
+}
+
+}  // namespace
+
 void Moments::add(double value) { merge({1, value, 0}); }
 
 void Moments::merge(const Moments& other) {
@@ -22,8 +34,11 @@ void Moments::merge(const Moments& other) {
   const double total = count + other.count;
   const double share = other.count / total;
   const double delta = other.mean - mean;
-  m2 += other.m2 + delta * delta * count * share;
-  mean += delta * share;
+  m2 += other.m2 + (delta * share) * (delta * count);  // delta^2 alone may overflow
+  // Too small for a double is not 0, which would say that all values are equal.
+  if (m2 == 0 && delta != 0) m2 = std::numeric_limits<double>::denorm_min();
+  // The difference of two finite means may overflow, their mean cannot.
+  mean = std::isinf(delta) ? mean * (count / total) + other.mean * share : mean + delta * share;
   count = total;
 }
 
@@ -35,8 +50,8 @@ template <class T>
 Moments moments_of(std::span<const T> x) {
   Moments total;
   if (x.empty()) return total;
-  Planes<T>(1, 1, std::ssize(x)).moments(x.data(), [&](std::int64_t, const Moments& m) {
-    total = m;
+  Planes<T>(1, 1, std::ssize(x)).moments(x.data(), [&](std::int64_t, const auto& m) {
+    total = moments_of_group(m);
   });
   return total;
 }
@@ -50,15 +65,15 @@ ChannelMoments::ChannelMoments(std::int64_t channels) {
 
 template <class T>
 void ChannelMoments::add(TensorView<const T> x) {
-  const Check check("channel_moments");
+  Check check("channel_moments");
   check.shape("x", x);
   check.require(x.shape.c == channels(), "x has " + std::to_string(x.shape.c) +
                                              " channels, expected " + std::to_string(channels()));
   with_channels<T>(x.shape, [&](const ChannelPasses<T>& passes) {
-    passes.moments(x.data, [&](std::int64_t c, const Moments& batch) {
+    passes.moments(x.data, [&](std::int64_t c, const auto& batch) {
       const auto i = static_cast<std::size_t>(c);
       Moments m{count_, mean_[i], m2_[i]};
-      m.merge(batch);
+      m.merge(moments_of_group(batch));
       mean_[i] = m.mean;
       m2_[i] = m.m2;
     });

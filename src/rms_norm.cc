@@ -23,14 +23,14 @@ const P* factor_of(std::span<const P> weight, bool unit_offset) {
 
 template <class T>
 void rms_norm_forward(const RmsNormForward<T>& args, const RmsNormOptions& options) {
-  const Check check("rms_norm");
+  Check check("rms_norm");
   const Shape& shape = args.x.shape;
   check.shape("x", args.x);
   const std::int64_t samples = shape.n, features = shape.c * shape.s;
   check.size_or_absent("weight", args.weight, features, "features");
   check.size_or_absent("rstd", args.rstd, samples, "samples");
   check.sum_of_residual(args.residual, args.sum, shape);
-  check.same_shape("y", args.y, shape);
+  check.same_shape("y", args.y, shape, {"x", "residual"});
   check.eps(options.eps);
   if (shape.size() == 0) return;
   forward_rows<T>({.x = args.x.data,
@@ -49,7 +49,7 @@ void rms_norm_forward(const RmsNormForward<T>& args, const RmsNormOptions& optio
 
 template <class T>
 void rms_norm_backward(const RmsNormBackward<T>& args, const RmsNormOptions& options) {
-  const Check check("rms_norm_backward");
+  Check check("rms_norm_backward");
   const Shape& shape = args.x.shape;
   check.shape("x", args.x);
   const std::int64_t samples = shape.n, features = shape.c * shape.s;
@@ -57,7 +57,7 @@ void rms_norm_backward(const RmsNormBackward<T>& args, const RmsNormOptions& opt
   check.size_or_absent("weight", args.weight, features, "features");
   check.size("rstd", args.rstd, samples, "samples");
   check.same_shape_or_absent("dsum", args.dsum, shape);
-  check.same_shape_or_absent("dx", args.dx, shape);
+  check.same_shape_or_absent("dx", args.dx, shape, {"dy", "dsum"});
   check.size_or_absent("dweight", args.dweight, features, "features");
   if (shape.size() == 0) {
     std::ranges::fill(args.dweight, Wide<T>{0});

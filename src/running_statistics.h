@@ -11,18 +11,20 @@
 namespace evenkeel {
 
 template <class T>
-void check_running(const Check& check, const RunningStatistics<T>& running, RunningUpdate update,
+void check_running(Check& check, const RunningStatistics<T>& running, RunningUpdate update,
                    std::int64_t channels) {
   if (update.kind == RunningUpdate::Kind::none) return;
   check.size("running.mean", running.mean, channels, "channels");
   check.size("running.var", running.var, channels, "channels");
+  check.count("running.batches", running.batches);
+  check.count("running.skipped", running.skipped);
   if (update.kind == RunningUpdate::Kind::cumulative) {
     check.require(running.batches != nullptr,
                   "a cumulative update needs running.batches, the count of batches so far");
   } else {
     const double w = update.new_batch_weight;
     check.require(w >= 0 && w <= 1,
-                  "new_batch_weight is " + std::to_string(w) + ", expected a number in [0, 1]");
+                  "new_batch_weight is " + exactly(w) + ", expected a number in [0, 1]");
   }
 }
 

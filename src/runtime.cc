@@ -6,6 +6,7 @@
 
 #include "hwy/highway.h"
 #include "src/base/check.h"
+#include "src/base/parallel.h"
 #include "src/kernels/dispatch.h"
 
 namespace evenkeel {
@@ -88,7 +89,7 @@ void set_simd_target(std::string_view name) {
   }
 }
 
-int num_threads() { return omp_get_max_threads(); }
+int num_threads() { return max_threads(); }
 
 void set_num_threads(int threads) {
   Check("set_num_threads")

@@ -3,14 +3,15 @@
 #pragma once
 
 #include "evenkeel/group_norm.h"
-#include "evenkeel/moments.h"
+#include "src/base/types.h"
+#include "src/kernels/operands.h"
 
 namespace evenkeel {
 
 // kept: the N*G moments, if not null.
 template <class T>
 void normalize_groups(const GroupNormForward<T>& args, const GroupNormOptions& options,
-                      Moments* kept = nullptr);
+                      GroupMoments<Extended<T>>* kept = nullptr);
 
 template <class T>
 void backward_groups(const GroupNormBackward<T>& args, const GroupNormOptions& options);

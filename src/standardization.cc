@@ -1,10 +1,10 @@
 #include "evenkeel/standardization.h"
 
-#include <array>
 #include <charconv>
 #include <cmath>
 #include <istream>
 #include <ostream>
+#include <span>
 #include <string>
 #include <system_error>
 
@@ -23,11 +23,10 @@ constexpr int kFormat = 1;
 // A constant feature is not divided by its standard deviation of 0.
 double scale_of(double std) { return std == 0 ? 1 : std; }
 
-// The shortest text that reads back as the same number, whatever the locale.
-std::string exactly(double value) {
-  std::array<char, 32> buffer{};
-  const auto end = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value).ptr;
-  return {buffer.data(), end};
+// The members are public, so they may have come from anywhere.
+void check_sizes(Check& check, const Standardization& s) {
+  check.size("std", std::span(s.std), s.features(), "features");
+  check.size("scale", std::span(s.scale), s.features(), "features");
 }
 
 }  // namespace
@@ -39,10 +38,18 @@ Standardization Standardization::from(const ChannelMoments& moments) {
   result.count = static_cast<std::int64_t>(moments.count());
   result.mean.assign(moments.mean().begin(), moments.mean().end());
   for (std::int64_t c = 0; c < moments.channels(); ++c) {
+    const double m2 = moments.m2()[static_cast<std::size_t>(c)];
     const double std = std::sqrt(moments.biased_variance(c));
-    check.require(std::isfinite(result.mean[static_cast<std::size_t>(c)]) && std::isfinite(std),
-                  "feature " + std::to_string(c) +
-                      " has statistics that are not finite; remove its NaN and infinite values");
+    const std::string feature = "feature " + std::to_string(c);
+    check.require(
+        std::isfinite(result.mean[static_cast<std::size_t>(c)]) && !std::isnan(m2),
+        feature + " has statistics that are not finite; remove its NaN and infinite values");
+    // A sum of squares below this has lost digits, since most squares are subnormal numbers or 0.
+    constexpr double kLeast = 0x1p-960;
+    check.require(m2 == 0 || (m2 >= kLeast && std::isfinite(m2)),
+                  feature + " varies too " + (m2 < 1 ? "little" : "much") +
+                      " for its variance to be a double; multiply its values by a power of 10, "
+                      "so that they vary by 1e-140 to 1e150");
     result.std.push_back(std);
     result.scale.push_back(scale_of(std));
   }
@@ -59,16 +66,15 @@ std::vector<std::int64_t> Standardization::constant_features() const {
 
 template <class T>
 void Standardization::apply(TensorView<const T> x, TensorView<T> y) const {
-  const Check check("standardization");
+  Check check("standardization");
   check.shape("x", x);
-  check.same_shape("y", y, x.shape);
+  check_sizes(check, *this);
+  check.same_shape("y", y, x.shape, {"x"});
   check.require(x.shape.c == features(), "x has " + std::to_string(x.shape.c) +
                                              " features, expected " + std::to_string(features()));
-  auto* const coefficients = scratch<Affine<Wide<T>>, Scratch::affine>(features());
+  auto* const coefficients = scratch<ChannelAffine<T>, Scratch::affine>(features());
   for (std::size_t i = 0; i < mean.size(); ++i) {
-    const auto center = static_cast<Wide<T>>(mean[i]);
-    coefficients[i] = {center, static_cast<Wide<T>>(1 / scale[i]),
-                       static_cast<Wide<T>>((static_cast<double>(center) - mean[i]) / scale[i])};
+    coefficients[i] = {mean[i], 1 / static_cast<Extended<T>>(scale[i]), 0};
   }
   with_channels<T>(x.shape, [&](const ChannelPasses<T>& channels) {
     channels.forward({.x = x.data,
@@ -85,6 +91,8 @@ EVENKEEL_FOR_EACH_TYPE(EVENKEEL_INSTANTIATE)
 #undef EVENKEEL_INSTANTIATE
 
 void Standardization::save(std::ostream& out) const {
+  Check check("standardization");
+  check_sizes(check, *this);
   std::string text = std::string(kMagic) + " " + std::to_string(kFormat) + "\ncount " +
                      std::to_string(count) + "\nfeatures " + std::to_string(features()) +
                      "\nmean std scale\n";
@@ -92,7 +100,7 @@ void Standardization::save(std::ostream& out) const {
     text += exactly(mean[i]) + " " + exactly(std[i]) + " " + exactly(scale[i]) + "\n";
   }
   out << text;
-  Check("standardization").require(out.good(), "the statistics could not be written");
+  check.require(out.good(), "the statistics could not be written");
 }
 
 Standardization Standardization::load(std::istream& in) {

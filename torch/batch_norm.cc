@@ -37,24 +37,41 @@ struct BatchNormFunction : torch::autograd::Function<BatchNormFunction> {
     const torch::Tensor bias = as_statistics(or_undefined(bias_in), x);
     variable_list dirty;
     const torch::Tensor y = output_of(input, x, over_x, dirty);
+    if (over_x) {
+      check_written("batch_norm", "x (in_place)", y,
+                    {{"weight", or_undefined(weight_in)},
+                     {"bias", or_undefined(bias_in)},
+                     {"running mean", running.mean},
+                     {"running var", running.var},
+                     {"residual", residual, /*may_be_written=*/true}});
+    }
+    // What moves as the batch is normalized, the core compares.
+    if (statistics == Statistics::given && decisions.updates()) {
+      const std::initializer_list<Given> others = {{"x", x},
+                                                   {"residual", residual},
+                                                   {"weight", or_undefined(weight_in)},
+                                                   {"bias", or_undefined(bias_in)}};
+      check_written("batch_norm", "running mean", running.mean, {{"running var", running.var}});
+      check_written("batch_norm", "running mean", running.mean, others);
+      check_written("batch_norm", "running var", running.var, others);
+    }
     ctx->mark_dirty(dirty);
-    const auto type = statistics_type(x);
-    const torch::Tensor rstd = torch::empty({x.size(1)}, type);
+    const torch::Tensor rstd = torch::empty({x.size(1)}, torch::kFloat64);
     // The running mean is copied: it may move before the backward needs it.
-    const torch::Tensor mean = statistics == Statistics::given
-                                   ? running.mean.to(type, /*non_blocking=*/false, /*copy=*/true)
-                                   : torch::empty_like(rstd);
-    const bool counts = decisions.updates() && running.batches.defined();
-    std::int64_t batches = counts ? running.batches.item<std::int64_t>() : 0;
+    const torch::Tensor mean =
+        statistics == Statistics::given
+            ? running.mean.to(torch::kFloat64, /*non_blocking=*/false, /*copy=*/true)
+            : torch::empty_like(rstd);
+    BatchCount count("batch_norm", running, options.update);
     dispatch(x, [&]<class T>() {
       const auto x_view = view<const T>(x, layout);
       if (statistics == Statistics::batch) {
         batch_norm_forward<T>({.x = x_view,
                                .weight = elements<const Wide<T>>(weight),
                                .bias = elements<const Wide<T>>(bias),
-                               .mean = elements<Wide<T>>(mean),
-                               .rstd = elements<Wide<T>>(rstd),
-                               .running = running_statistics<T>(running, batches),
+                               .mean = elements<double>(mean),
+                               .rstd = elements<double>(rstd),
+                               .running = running_statistics<T>(running, count),
                                .residual = view<const T>(residual, layout),
                                .y = view<T>(y, layout)},
                               options);
@@ -64,22 +81,22 @@ struct BatchNormFunction : torch::autograd::Function<BatchNormFunction> {
       ChannelMoments batch(x.size(1));
       const bool moves = decisions.updates() && x.numel() > 0;
       if (moves) batch.add(x_view);
+      const torch::Tensor running_mean = as_statistics(running.mean, x);
       const torch::Tensor var = as_statistics(running.var, x);
       batch_norm_inference<T>({.x = x_view,
                                .weight = elements<const Wide<T>>(weight),
                                .bias = elements<const Wide<T>>(bias),
-                               .mean = elements<const Wide<T>>(mean),
+                               .mean = elements<const Wide<T>>(running_mean),
                                .var = elements<const Wide<T>>(var),
-                               .rstd = elements<Wide<T>>(rstd),
+                               .rstd = elements<double>(rstd),
                                .residual = view<const T>(residual, layout),
                                .y = view<T>(y, layout)},
                               {.eps = options.eps, .activation = options.activation});
       if (moves) {
-        update_running_statistics<T>(batch, options.update,
-                                     running_statistics<T>(running, batches));
+        update_running_statistics<T>(batch, options.update, running_statistics<T>(running, count));
       }
     });
-    if (counts) running.batches.fill_(batches);
+    count.store();
     // The backward computes the value before the activation again, from all that it depends on.
     const bool activates = options.activation != Activation::none;
     ctx->save_for_backward({x, or_undefined(weight_in), mean, rstd,
@@ -106,8 +123,9 @@ struct BatchNormFunction : torch::autograd::Function<BatchNormFunction> {
     // Those of the parameters are in float; autograd converts them to the parameters' type.
     torch::Tensor dx, dweight, dbias, dresidual;
     if (wanted.next()) dx = torch::empty_like(x);
-    if (wanted.next(weight.defined())) dweight = torch::empty_like(mean);
-    if (wanted.next(ctx->saved_data["has_bias"].toBool())) dbias = torch::empty_like(mean);
+    if (wanted.next(weight.defined())) dweight = torch::empty({x.size(1)}, statistics_type(x));
+    if (wanted.next(ctx->saved_data["has_bias"].toBool()))
+      dbias = torch::empty({x.size(1)}, statistics_type(x));
     const bool wants_residual = wanted.next(ctx->saved_data["has_residual"].toBool());
     // Without an activation it is dy as it came.
     const bool activates = activation != Activation::none;
@@ -117,8 +135,8 @@ struct BatchNormFunction : torch::autograd::Function<BatchNormFunction> {
                               .x = view<const T>(x, layout),
                               .weight = elements<const Wide<T>>(weight),
                               .bias = elements<const Wide<T>>(bias),
-                              .mean = elements<const Wide<T>>(mean),
-                              .rstd = elements<const Wide<T>>(rstd),
+                              .mean = elements<const double>(mean),
+                              .rstd = elements<const double>(rstd),
                               .residual = view<const T>(residual, layout),
                               .dx = view<T>(dx, layout),
                               .dresidual = activates ? view<T>(dresidual, layout) : TensorView<T>(),

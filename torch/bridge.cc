@@ -1,5 +1,7 @@
 #include "torch/bridge.h"
 
+#include <ATen/MemoryOverlap.h>
+
 #include <algorithm>
 #include <vector>
 
@@ -61,6 +63,20 @@ torch::Tensor output_of(const torch::Tensor& input, const torch::Tensor& dense_i
   if (!over_input) return torch::empty_like(dense_input);
   if (dense_input.is_same(input)) dirty.push_back(input);
   return dense_input;
+}
+
+void check_written(std::string_view op, std::string_view argument, const torch::Tensor& written,
+                   std::initializer_list<Given> others) {
+  for (const auto& [name, other, may_be_written] : others) {
+    if (!other.defined()) continue;
+    const auto status = at::get_overlap_status(written, other);
+    if (status != at::MemOverlapStatus::Partial && status != at::MemOverlapStatus::Full) continue;
+    if (status == at::MemOverlapStatus::Full && may_be_written) continue;
+    throw Error(c10::str(op, ": ", argument, " is written to and shares memory with ", name,
+                         ", expected memory of its own",
+                         may_be_written ? c10::str(", or exactly that of ", name) : "",
+                         "; pass a clone() of one of them"));
+  }
 }
 
 void refuse_double_backward(std::string_view op) {

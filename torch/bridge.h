@@ -4,6 +4,7 @@
 #include <torch/torch.h>
 
 #include <cstddef>
+#include <initializer_list>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -61,6 +62,19 @@ bool recorded(torch::TensorList inputs);
 // AutogradContext::mark_dirty.
 torch::Tensor output_of(const torch::Tensor& input, const torch::Tensor& dense_input,
                         bool over_input, torch::autograd::variable_list& dirty);
+
+// An argument of a call, perhaps undefined, by the name that the caller knows.
+struct Given {
+  std::string_view name;
+  torch::Tensor tensor;
+  bool may_be_written = false;  // it may be the very memory that is written to
+};
+
+// Throws Error if a tensor that a call writes to shares memory with one of the others. The core
+// would find it too, or get a copy and leave the caller with an argument that was overwritten; but
+// it does not know that its y is the caller's x.
+void check_written(std::string_view op, std::string_view argument, const torch::Tensor& written,
+                   std::initializer_list<Given> others);
 
 // Which gradients a backward is asked for. Ask in the order of the forward's inputs, since autograd
 // counts them without those that were absent.

@@ -33,21 +33,30 @@ struct RowNormFunction : torch::autograd::Function<RowNormFunction> {
     variable_list dirty;
     const torch::Tensor y = output_of(input, x, over_inputs, dirty);
     torch::Tensor sum;
-    if (residual.defined()) {
-      sum = output_of(*residual_in, residual, over_inputs && !residual.is_alias_of(x), dirty);
+    const bool over_residual = over_inputs && residual.defined() && !residual.is_alias_of(x);
+    if (residual.defined()) sum = output_of(*residual_in, residual, over_residual, dirty);
+    if (over_inputs) {
+      check_written(norm.op(), "x (in_place)", y,
+                    {{"weight", or_undefined(weight_in)},
+                     {"bias", or_undefined(bias_in)},
+                     {"residual", residual, /*may_be_written=*/true}});
+    }
+    if (over_residual) {
+      check_written(norm.op(), "residual (in_place)", sum,
+                    {{"weight", or_undefined(weight_in)}, {"bias", or_undefined(bias_in)}});
     }
     ctx->mark_dirty(dirty);
     const bool by_mean = norm.kind == RowNorm::Kind::layer_norm;
     const std::int64_t samples = features ? x.numel() / features : 0;
-    const torch::Tensor rstd = torch::empty({samples}, statistics_type(x));
+    const torch::Tensor rstd = torch::empty({samples}, torch::kFloat64);
     const torch::Tensor mean = by_mean ? torch::empty_like(rstd) : torch::Tensor();
     dispatch(x, [&]<class T>() {
       if (by_mean) {
         layer_norm_forward<T>({.x = rows<const T>(x, features),
                                .weight = elements<const Wide<T>>(weight),
                                .bias = elements<const Wide<T>>(bias),
-                               .mean = elements<Wide<T>>(mean),
-                               .rstd = elements<Wide<T>>(rstd),
+                               .mean = elements<double>(mean),
+                               .rstd = elements<double>(rstd),
                                .residual = rows<const T>(residual, features),
                                .sum = rows<T>(sum, features),
                                .y = rows<T>(y, features)},
@@ -55,7 +64,7 @@ struct RowNormFunction : torch::autograd::Function<RowNormFunction> {
       } else {
         rms_norm_forward<T>({.x = rows<const T>(x, features),
                              .weight = elements<const Wide<T>>(weight),
-                             .rstd = elements<Wide<T>>(rstd),
+                             .rstd = elements<double>(rstd),
                              .residual = rows<const T>(residual, features),
                              .sum = rows<T>(sum, features),
                              .y = rows<T>(y, features)},
@@ -91,7 +100,7 @@ struct RowNormFunction : torch::autograd::Function<RowNormFunction> {
     if (wanted.next(weight.defined())) dweight = torch::empty_like(weight);
     const auto bias_shape = ctx->saved_data.find("bias_shape");
     if (wanted.next(bias_shape != ctx->saved_data.end())) {
-      dbias = torch::empty(bias_shape->second.toIntVector(), rstd.options());
+      dbias = torch::empty(bias_shape->second.toIntVector(), statistics_type(x));
     }
     const bool wants_residual = wanted.next(has_residual);
     if (wants_x || wants_residual) dx = torch::empty_like(x);
@@ -100,8 +109,8 @@ struct RowNormFunction : torch::autograd::Function<RowNormFunction> {
         layer_norm_backward<T>({.dy = rows<const T>(dy, features),
                                 .x = rows<const T>(x, features),
                                 .weight = elements<const Wide<T>>(weight),
-                                .mean = elements<const Wide<T>>(mean),
-                                .rstd = elements<const Wide<T>>(rstd),
+                                .mean = elements<const double>(mean),
+                                .rstd = elements<const double>(rstd),
                                 .dsum = rows<const T>(dsum, features),
                                 .dx = rows<T>(dx, features),
                                 .dweight = elements<Wide<T>>(dweight),
@@ -110,7 +119,7 @@ struct RowNormFunction : torch::autograd::Function<RowNormFunction> {
         rms_norm_backward<T>({.dy = rows<const T>(dy, features),
                               .x = rows<const T>(x, features),
                               .weight = elements<const Wide<T>>(weight),
-                              .rstd = elements<const Wide<T>>(rstd),
+                              .rstd = elements<const double>(rstd),
                               .dsum = rows<const T>(dsum, features),
                               .dx = rows<T>(dx, features),
                               .dweight = elements<Wide<T>>(dweight)},

@@ -12,13 +12,31 @@
 
 namespace evenkeel::nn {
 
-// As the core takes them. `batches` holds the count while the core may move it: as a number,
-// because Module::to(dtype) converts the tensor as well.
+// The count of batches while the core may move it: as a number, because Module::to(dtype) converts
+// the tensor as well. What 16 bits make of it may be no count any more: above 65504 it is infinite.
+// A moving average does not read it, and adds to whatever it is, as torch does.
+class BatchCount {
+ public:
+  // Throws Error if the update is by the count, and there is no tensor, or no count in it.
+  BatchCount(std::string_view op, const RunningTensors& running, RunningUpdate update);
+
+  // Null if nobody counts.
+  std::int64_t* number() { return tensor_.defined() ? &number_ : nullptr; }
+  // Adds to the tensor what was added to the number.
+  void store() const;
+
+ private:
+  torch::Tensor tensor_;
+  std::int64_t start_ = 0;
+  std::int64_t number_ = 0;
+};
+
+// As the core takes them.
 template <class T>
-RunningStatistics<T> running_statistics(const RunningTensors& running, std::int64_t& batches) {
+RunningStatistics<T> running_statistics(const RunningTensors& running, BatchCount& count) {
   return {.mean = elements<Wide<T>>(running.mean),
           .var = elements<Wide<T>>(running.var),
-          .batches = running.batches.defined() ? &batches : nullptr,
+          .batches = count.number(),
           .skipped = running.skipped};
 }
 

@@ -23,8 +23,8 @@ struct GroupCall {
     group_norm_forward<T>({.x = view<const T>(x, layout),
                            .weight = elements<const Wide<T>>(weight),
                            .bias = elements<const Wide<T>>(bias),
-                           .mean = elements<Wide<T>>(mean),
-                           .rstd = elements<Wide<T>>(rstd),
+                           .mean = elements<double>(mean),
+                           .rstd = elements<double>(rstd),
                            .y = view<T>(y, layout)},
                           options);
   }
@@ -42,18 +42,17 @@ struct InstanceCall {
                const torch::Tensor& mean, const torch::Tensor& rstd, const torch::Tensor& y,
                Layout layout) const {
     const bool updates = options.update.kind != RunningUpdate::Kind::none;
-    const bool counts = updates && running.batches.defined();
-    std::int64_t batches = counts ? running.batches.item<std::int64_t>() : 0;
+    BatchCount count("instance_norm", running, options.update);
     instance_norm_forward<T>(
         {.x = view<const T>(x, layout),
          .weight = elements<const Wide<T>>(weight),
          .bias = elements<const Wide<T>>(bias),
-         .mean = elements<Wide<T>>(mean),
-         .rstd = elements<Wide<T>>(rstd),
-         .running = updates ? running_statistics<T>(running, batches) : RunningStatistics<T>(),
+         .mean = elements<double>(mean),
+         .rstd = elements<double>(rstd),
+         .running = updates ? running_statistics<T>(running, count) : RunningStatistics<T>(),
          .y = view<T>(y, layout)},
         options);
-    if (counts) running.batches.fill_(batches);
+    count.store();
   }
 };
 
@@ -70,8 +69,12 @@ struct SampleNormFunction : torch::autograd::Function<SampleNormFunction> {
     const torch::Tensor bias = as_statistics(or_undefined(bias_in), x);
     variable_list dirty;
     const torch::Tensor y = output_of(input, x, over_x, dirty);
+    if (over_x) {
+      check_written(is_instance ? "instance_norm" : "group_norm", "x (in_place)", y,
+                    {{"weight", or_undefined(weight_in)}, {"bias", or_undefined(bias_in)}});
+    }
     ctx->mark_dirty(dirty);
-    const torch::Tensor mean = torch::empty({x.size(0) * call.groups(x)}, statistics_type(x));
+    const torch::Tensor mean = torch::empty({x.size(0) * call.groups(x)}, torch::kFloat64);
     const torch::Tensor rstd = torch::empty_like(mean);
     dispatch(x,
              [&]<class T>() { call.template forward<T>(x, weight, bias, mean, rstd, y, layout); });
@@ -98,7 +101,7 @@ struct SampleNormFunction : torch::autograd::Function<SampleNormFunction> {
     const torch::Tensor dy = dense(gradients[0], layout);
     // Those of the parameters are in float; autograd converts them to the parameters' type.
     torch::Tensor dx, dweight, dbias;
-    const auto new_parameter = [&] { return torch::empty({x.size(1)}, rstd.options()); };
+    const auto new_parameter = [&] { return torch::empty({x.size(1)}, statistics_type(x)); };
     WantedGradients wanted(ctx);
     if (wanted.next()) dx = torch::empty_like(x);
     if (wanted.next(weight.defined())) dweight = new_parameter();
@@ -108,8 +111,8 @@ struct SampleNormFunction : torch::autograd::Function<SampleNormFunction> {
         instance_norm_backward<T>({.dy = view<const T>(dy, layout),
                                    .x = view<const T>(x, layout),
                                    .weight = elements<const Wide<T>>(weight),
-                                   .mean = elements<const Wide<T>>(mean),
-                                   .rstd = elements<const Wide<T>>(rstd),
+                                   .mean = elements<const double>(mean),
+                                   .rstd = elements<const double>(rstd),
                                    .dx = view<T>(dx, layout),
                                    .dweight = elements<Wide<T>>(dweight),
                                    .dbias = elements<Wide<T>>(dbias)});
@@ -118,8 +121,8 @@ struct SampleNormFunction : torch::autograd::Function<SampleNormFunction> {
                                 .x = view<const T>(x, layout),
                                 .weight = elements<const Wide<T>>(weight),
                                 .bias = elements<const Wide<T>>(bias),
-                                .mean = elements<const Wide<T>>(mean),
-                                .rstd = elements<const Wide<T>>(rstd),
+                                .mean = elements<const double>(mean),
+                                .rstd = elements<const double>(rstd),
                                 .dx = view<T>(dx, layout),
                                 .dweight = elements<Wide<T>>(dweight),
                                 .dbias = elements<Wide<T>>(dbias)},

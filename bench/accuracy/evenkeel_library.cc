@@ -13,7 +13,8 @@ Outputs run(const Problem& p) {
   const TensorView<const T> x_view(x.data(), p.shape), dy_view(dy.data(), p.shape);
   const TensorView<T> y_view(y.data(), p.shape), dx_view(dx.data(), p.shape);
   const std::int64_t groups = p.operation == Operation::batch_norm ? p.shape.c : p.shape.n;
-  std::vector<P> mean(static_cast<std::size_t>(groups)), rstd(mean.size()), dweight(weight.size());
+  std::vector<double> mean(static_cast<std::size_t>(groups)), rstd(mean.size());
+  std::vector<P> dweight(weight.size());
   switch (p.operation) {
     case Operation::batch_norm:
       batch_norm_forward<T>(

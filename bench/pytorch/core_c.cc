@@ -22,7 +22,7 @@ extern "C" {
 struct EvenkeelCase {
   const float *x, *dy;
   const float *weight, *bias;
-  float *mean, *rstd;
+  double *mean, *rstd;
   float* out;  // y or dx
   float *dweight, *dbias;
   std::int64_t n, c, s, groups, statistics;

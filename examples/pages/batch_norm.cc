@@ -12,7 +12,7 @@
 struct BatchNormLayer {
   std::vector<float> weight, bias;               // learned
   std::vector<float> running_mean, running_var;  // for inference
-  std::vector<float> mean, rstd;                 // of the last batch, for the backward
+  std::vector<double> mean, rstd;                // of the last batch, for the backward
 
   explicit BatchNormLayer(std::size_t channels)
       : weight(channels, 1.0F),

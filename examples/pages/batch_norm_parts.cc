@@ -15,7 +15,7 @@ struct Part {
 };
 
 // Normalizes every part with the statistics of all of them.
-void forward(std::span<const Part> parts, std::span<float> mean, std::span<float> rstd) {
+void forward(std::span<const Part> parts, std::span<double> mean, std::span<double> rstd) {
   evenkeel::ChannelMoments batch(static_cast<std::int64_t>(mean.size()));
   for (const Part& part : parts) {
     evenkeel::ChannelMoments own(batch.channels());
@@ -29,8 +29,9 @@ void forward(std::span<const Part> parts, std::span<float> mean, std::span<float
 }
 
 // The gradients of every part, which depend on the sums over all of them.
-void backward(std::span<const Part> parts, std::span<const float> mean, std::span<const float> rstd,
-              std::vector<float>& dweight, std::vector<float>& dbias) {
+void backward(std::span<const Part> parts, std::span<const double> mean,
+              std::span<const double> rstd, std::vector<float>& dweight,
+              std::vector<float>& dbias) {
   const std::size_t channels = mean.size();
   std::vector<double> dy(channels), dy_x(channels);
   double count = 0;
@@ -75,8 +76,8 @@ int main() {
                 .dx = {dx.data() + first, shape}};
   };
   const std::vector<Part> parts = {part(0, 2), part(4, 1)};
-  std::vector<float> mean(2);
-  std::vector<float> rstd(2);
+  std::vector<double> mean(2);
+  std::vector<double> rstd(2);
   std::vector<float> dweight(2);
   std::vector<float> dbias(2);
   forward(parts, mean, rstd);

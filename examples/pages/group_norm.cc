@@ -15,8 +15,8 @@ void group_norm(const std::vector<float>& x, const std::vector<float>& weight,
   const evenkeel::Shape shape{
       .n = 2, .c = 64, .s = 16 * 16, .layout = evenkeel::Layout::channels_last};
   const evenkeel::GroupNormOptions options{.groups = 32, .activation = evenkeel::Activation::silu};
-  std::vector<float> mean(2 * 32);  // per sample and group, from the forward to the backward
-  std::vector<float> rstd(2 * 32);
+  std::vector<double> mean(2 * 32);  // per sample and group, from the forward to the backward
+  std::vector<double> rstd(2 * 32);
   evenkeel::group_norm_forward<float>({.x = {x.data(), shape},
                                        .weight = weight,
                                        .bias = bias,

@@ -13,7 +13,7 @@
 struct InstanceNormLayer {
   std::vector<float> weight, bias;               // learned
   std::vector<float> running_mean, running_var;  // for inference
-  std::vector<float> mean, rstd;                 // of the last batch, for the backward
+  std::vector<double> mean, rstd;                // of the last batch, for the backward
 
   InstanceNormLayer(std::size_t largest_batch, std::size_t channels)
       : weight(channels, 1.0F),

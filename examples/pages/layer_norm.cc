@@ -11,8 +11,8 @@ void layer_norm(const std::vector<float>& x, const std::vector<float>& weight,
                 const std::vector<float>& bias, std::vector<float>& y, std::vector<float>& dy,
                 std::vector<float>& dweight, std::vector<float>& dbias) {
   const evenkeel::Shape shape{.n = 8, .c = 768};
-  std::vector<float> mean(8);  // per sample, from the forward to the backward
-  std::vector<float> rstd(8);
+  std::vector<double> mean(8);  // per sample, from the forward to the backward
+  std::vector<double> rstd(8);
   evenkeel::layer_norm_forward<float>({.x = {x.data(), shape},
                                        .weight = weight,
                                        .bias = bias,

@@ -11,7 +11,7 @@
 // out is added to the residual stream, and the sum is both kept and normalized.
 void add_and_normalize(const std::vector<float>& x, const std::vector<float>& weight,
                        std::vector<float>& stream, std::vector<float>& y,
-                       std::vector<float>& rstd) {
+                       std::vector<double>& rstd) {
   const evenkeel::Shape shape{.n = 8, .c = 768};
   evenkeel::rms_norm_forward<float>({.x = {x.data(), shape},
                                      .weight = weight,
@@ -24,7 +24,7 @@ void add_and_normalize(const std::vector<float>& x, const std::vector<float>& we
 // dstream is the gradient of the sum by other ways when it comes in, and by all ways when it
 // leaves: that of x, and of the residual stream before the addition.
 void backward(const std::vector<float>& dy, const std::vector<float>& stream,
-              const std::vector<float>& weight, const std::vector<float>& rstd,
+              const std::vector<float>& weight, const std::vector<double>& rstd,
               std::vector<float>& dstream, std::vector<float>& dweight) {
   const evenkeel::Shape shape{.n = 8, .c = 768};
   evenkeel::rms_norm_backward<float>({.dy = {dy.data(), shape},
@@ -43,7 +43,7 @@ int main() {
   std::vector<float> stream(x.size(), -50.0F);
   const std::vector<float> weight(768, 2.0F);
   std::vector<float> y(x.size());
-  std::vector<float> rstd(8);
+  std::vector<double> rstd(8);
   add_and_normalize(x, weight, stream, y, rstd);
   expect_near("sum", stream[1], 37 - 50, 0);
 

@@ -48,7 +48,8 @@ struct RunningUpdate {
 
 // Running statistics in the caller's memory, C values each; absent if both spans are empty. `var`
 // is the *unbiased* variance, as PyTorch stores it. A batch with any mean or variance that is not
-// finite changes nothing; it is counted in `skipped`.
+// finite changes nothing; it is counted in `skipped`. Throws Error if a count is negative, or so
+// large that the next would overflow.
 template <class T>
 struct RunningStatistics {
   std::span<Wide<T>> mean = {};
@@ -69,8 +70,8 @@ struct BatchNormForward {
   TensorView<const T> x = {};            // any N, C, S, either layout
   std::span<const Wide<T>> weight = {};  // C; absent: 1
   std::span<const Wide<T>> bias = {};    // C; absent: 0
-  std::span<Wide<T>> mean = {};          // C, output: mu, for the backward
-  std::span<Wide<T>> rstd = {};          // C, output: rstd, for the backward
+  std::span<double> mean = {};           // C, output: mu, for the backward
+  std::span<double> rstd = {};           // C, output: rstd, for the backward
   RunningStatistics<T> running = {};     // updated as options.update says
   TensorView<const T> residual = {};     // shape of x; absent: 0
   TensorView<T> y = {};                  // shape of x; may be x itself, or the residual
@@ -104,7 +105,7 @@ struct BatchNormInference {
   std::span<const Wide<T>> bias = {};    // C; absent: 0
   std::span<const Wide<T>> mean = {};    // C: a moving average, or the exact mean of a data set
   std::span<const Wide<T>> var = {};     // C: the variance that goes with it
-  std::span<Wide<T>> rstd = {};       // C, optional output: 1 / sqrt(var + eps), for the backward
+  std::span<double> rstd = {};        // C, optional output: 1 / sqrt(var + eps), for the backward
   TensorView<const T> residual = {};  // shape of x; absent: 0
   TensorView<T> y = {};               // shape of x; may be x itself, or the residual
 };
@@ -131,8 +132,8 @@ struct BatchNormBackward {
   TensorView<const T> x = {};            // the input of the forward
   std::span<const Wide<T>> weight = {};  // C; absent: 1
   std::span<const Wide<T>> bias = {};    // C, of the forward; read only with an activation
-  std::span<const Wide<T>> mean = {};    // C, as the forward gave it
-  std::span<const Wide<T>> rstd = {};    // C, as the forward gave it
+  std::span<const double> mean = {};     // C, as the forward gave it
+  std::span<const double> rstd = {};     // C, as the forward gave it
   TensorView<const T> residual = {};     // that of the forward; read only with an activation
   TensorView<T> dx = {};                 // shape of x; may be dy itself, not x
   TensorView<T> dresidual = {};          // shape of x; may be dy or the residual itself, not dx

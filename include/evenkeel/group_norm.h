@@ -30,8 +30,8 @@ struct GroupNormForward {
   TensorView<const T> x = {};            // any N, C, S, either layout
   std::span<const Wide<T>> weight = {};  // C; absent: 1
   std::span<const Wide<T>> bias = {};    // C; absent: 0
-  std::span<Wide<T>> mean = {};          // N*G, sample by sample; output: mu, for the backward
-  std::span<Wide<T>> rstd = {};          // N*G, output: rstd, for the backward
+  std::span<double> mean = {};           // N*G, sample by sample; output: mu, for the backward
+  std::span<double> rstd = {};           // N*G, output: rstd, for the backward
   TensorView<T> y = {};                  // shape of x; may be x itself
 };
 
@@ -51,8 +51,8 @@ struct GroupNormBackward {
   TensorView<const T> x = {};            // the input of the forward
   std::span<const Wide<T>> weight = {};  // C; absent: 1
   std::span<const Wide<T>> bias = {};    // C, of the forward; read only with an activation
-  std::span<const Wide<T>> mean = {};    // N*G, as the forward gave it
-  std::span<const Wide<T>> rstd = {};    // N*G, as the forward gave it
+  std::span<const double> mean = {};     // N*G, as the forward gave it
+  std::span<const double> rstd = {};     // N*G, as the forward gave it
   TensorView<T> dx = {};                 // shape of x; may be dy itself, not x
   std::span<Wide<T>> dweight = {};       // C: sum over samples and positions of dy*x^
   std::span<Wide<T>> dbias = {};         // C: sum over samples and positions of dy

@@ -27,8 +27,8 @@ struct InstanceNormForward {
   TensorView<const T> x = {};            // any N, C, S, either layout
   std::span<const Wide<T>> weight = {};  // C; absent: 1
   std::span<const Wide<T>> bias = {};    // C; absent: 0
-  std::span<Wide<T>> mean = {};          // N*C, sample by sample; output: mu, for the backward
-  std::span<Wide<T>> rstd = {};          // N*C, output: rstd, for the backward
+  std::span<double> mean = {};           // N*C, sample by sample; output: mu, for the backward
+  std::span<double> rstd = {};           // N*C, output: rstd, for the backward
   // Per channel, moved as options.update says by the averages over the samples of the mean and of
   // the unbiased variance, as PyTorch does.
   RunningStatistics<T> running = {};
@@ -50,8 +50,8 @@ struct InstanceNormBackward {
   TensorView<const T> dy = {};
   TensorView<const T> x = {};            // the input of the forward
   std::span<const Wide<T>> weight = {};  // C; absent: 1
-  std::span<const Wide<T>> mean = {};    // N*C, as the forward gave it
-  std::span<const Wide<T>> rstd = {};    // N*C, as the forward gave it
+  std::span<const double> mean = {};     // N*C, as the forward gave it
+  std::span<const double> rstd = {};     // N*C, as the forward gave it
   TensorView<T> dx = {};                 // shape of x; may be dy itself, not x
   std::span<Wide<T>> dweight = {};       // C: sum over samples and positions of dy*x^
   std::span<Wide<T>> dbias = {};         // C: sum over samples and positions of dy

@@ -26,8 +26,8 @@ struct LayerNormForward {
   TensorView<const T> x = {};
   std::span<const Wide<T>> weight = {};  // M; absent: 1
   std::span<const Wide<T>> bias = {};    // M; absent: 0
-  std::span<Wide<T>> mean = {};          // N, output: mu, for the backward
-  std::span<Wide<T>> rstd = {};          // N, output: rstd, for the backward
+  std::span<double> mean = {};           // N, output: mu, for the backward
+  std::span<double> rstd = {};           // N, output: rstd, for the backward
   TensorView<const T> residual = {};     // shape of x; absent: 0
   TensorView<T> sum = {};                // output: x + residual, rounded to T; may be either itself
   TensorView<T> y = {};                  // shape of x; may be x or the residual itself, not sum
@@ -46,8 +46,8 @@ struct LayerNormBackward {
   TensorView<const T> dy = {};
   TensorView<const T> x = {};            // the input of the forward; its sum, if it had a residual
   std::span<const Wide<T>> weight = {};  // M; absent: 1
-  std::span<const Wide<T>> mean = {};    // N, as the forward gave it
-  std::span<const Wide<T>> rstd = {};    // N, as the forward gave it
+  std::span<const double> mean = {};     // N, as the forward gave it
+  std::span<const double> rstd = {};     // N, as the forward gave it
   TensorView<const T> dsum = {};         // gradient that reaches the sum by other ways; absent: 0
   TensorView<T> dx = {};                 // shape of x; may be dy or dsum itself, not x
   std::span<Wide<T>> dweight = {};       // M: sum over samples of dy*x^

@@ -12,7 +12,8 @@
 
 namespace evenkeel {
 
-// Moments of one group of values. m2 is the sum of squared deviations from the mean.
+// Moments of one group of values. m2 is the sum of squared deviations from the mean: infinity where
+// it exceeds a double, and 0 only if all values are equal.
 struct Moments {
   double count = 0;
   double mean = 0;

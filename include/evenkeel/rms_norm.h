@@ -28,7 +28,7 @@ template <class T = float>
 struct RmsNormForward {
   TensorView<const T> x = {};
   std::span<const Wide<T>> weight = {};  // M; absent: a factor of 1
-  std::span<Wide<T>> rstd = {};          // N, output, for the backward
+  std::span<double> rstd = {};           // N, output, for the backward
   TensorView<const T> residual = {};     // shape of x; absent: 0
   TensorView<T> sum = {};                // output: x + residual, rounded to T; may be either itself
   TensorView<T> y = {};                  // shape of x; may be x or the residual itself, not sum
@@ -47,7 +47,7 @@ struct RmsNormBackward {
   TensorView<const T> dy = {};
   TensorView<const T> x = {};            // the input of the forward; its sum, if it had a residual
   std::span<const Wide<T>> weight = {};  // M; absent: a factor of 1
-  std::span<const Wide<T>> rstd = {};    // N, as the forward gave it
+  std::span<const double> rstd = {};     // N, as the forward gave it
   TensorView<const T> dsum = {};         // gradient that reaches the sum by other ways; absent: 0
   TensorView<T> dx = {};                 // shape of x; may be dy or dsum itself, not x
   std::span<Wide<T>> dweight = {};       // M: sum over samples of dy*x^

@@ -26,6 +26,11 @@ void set_simd_target(std::string_view name);
 
 // Threads used by operations that the calling thread starts: OpenMP's own setting, by default one a
 // core (or OMP_NUM_THREADS). Results do not depend on it. Throws Error if threads < 1.
+//
+// In a process that a process with several threads made by fork(), without exec, it is always 1:
+// OpenMP's threads are missing there, and its runtime would wait for them for ever. So it is in the
+// workers of Python's multiprocessing by its start method "fork"; one by "spawn" or "forkserver"
+// has all threads. The library must have been loaded before the fork for it to know of it.
 int num_threads();
 void set_num_threads(int threads);
 

@@ -25,7 +25,8 @@ struct Standardization {
   std::vector<double> std;    // per feature: square root of the biased variance
   std::vector<double> scale;  // per feature: what x - mean is divided by: std, or 1 if std is 0
 
-  // Throws Error if there are no samples or a feature's statistics are not finite (names it).
+  // Throws Error if there are no samples or if a feature's statistics are not finite, or vary too
+  // much or too little for a double to hold the variance (names it).
   static Standardization from(const ChannelMoments& moments);
 
   std::int64_t features() const { return static_cast<std::int64_t>(mean.size()); }

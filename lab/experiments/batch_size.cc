@@ -69,6 +69,7 @@ Design design(Mode mode) {
   for (const auto batch_size : {small, large}) {
     design.arms.push_back(arm(convolutions_only, batch_size, mode));
   }
+  design.batch_size = batch_sizes(mode).back();
   set_seeds(design, mode == Mode::full ? 5 : 2, 1);
   return design;
 }

@@ -53,6 +53,7 @@ Design design(Mode mode) {
       design.arms.push_back(std::move(arm));
     }
   }
+  design.batch_size = batch_size;
   set_seeds(design, mode == Mode::full ? 5 : 2, 1);
   return design;
 }

@@ -79,6 +79,7 @@ Design design(Mode mode) {
                              .rates = {lr}});
     }
   }
+  design.batch_size = batch_size;
   set_seeds(design, mode == Mode::full ? 5 : 2, 0);
   return design;
 }

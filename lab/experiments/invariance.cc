@@ -70,6 +70,7 @@ Design design(Mode mode) {
                            .steps = (scales + 1) * path_steps,
                            .rates = {lr}});
   }
+  design.batch_size = batch_size;
   set_seeds(design, mode == Mode::full ? 5 : 2, 0);
   return design;
 }

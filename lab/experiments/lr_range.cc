@@ -49,6 +49,7 @@ Design design(Mode mode) {
       }
     }
   }
+  design.batch_size = batch_size;
   set_seeds(design, mode == Mode::full ? 5 : 2, 0);
   return design;
 }

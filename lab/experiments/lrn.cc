@@ -57,6 +57,7 @@ Design design(Mode mode) {
        .settings = {{"factor", constant()}},
        .steps = steps,
        .rates = rates}};
+  design.batch_size = batch_size;
   set_seeds(design, mode == Mode::full ? 5 : 2, mode == Mode::full ? 2 : 1);
   return design;
 }

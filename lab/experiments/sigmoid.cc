@@ -64,6 +64,8 @@ std::string arm_name(const Cell& cell, const Kind& kind) {
   return fmt::format("{}, {}", cell.title(), kind.title);
 }
 
+const NetworkPlan& network() { return network_plan("mlp"); }
+
 Design design(Mode mode) {
   Design design;
   for (const auto& cell : cells()) {
@@ -76,11 +78,10 @@ Design design(Mode mode) {
            .rates = {cell.rate}});
     }
   }
+  design.batch_size = network().batch_size;
   set_seeds(design, mode == Mode::full ? 5 : 2, 0);
   return design;
 }
-
-const NetworkPlan& network() { return network_plan("mlp"); }
 
 // Names of the curves of layer i.
 std::string percentile_curve(std::size_t i, int percentile) {

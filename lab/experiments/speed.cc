@@ -66,6 +66,7 @@ Design design(Mode mode) {
   Design design;
   for (std::size_t t = 0; t < tasks().size(); ++t) {
     const auto& task = tasks()[t];
+    design.batch_size = std::max(design.batch_size, task.network.batch_size);
     for (const auto& kind : kinds) {
       design.arms.push_back({.name = arm_name(task, kind),
                              .norm = kind.norm,

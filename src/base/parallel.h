@@ -18,10 +18,14 @@ constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b 
 // microseconds, as long as streaming about 64 KB.
 inline constexpr std::int64_t kElementsPerThread = 16384;
 
+// The threads that operations of the calling thread may use: OpenMP's setting, or 1 in a process
+// whose threads fork() left behind.
+int max_threads();
+
 // Threads worth using for that many independent tasks over that many elements.
 inline int threads_for(std::int64_t tasks, std::int64_t elements) {
   const std::int64_t useful = std::min(tasks, elements / kElementsPerThread);
-  return static_cast<int>(std::clamp<std::int64_t>(useful, 1, omp_get_max_threads()));
+  return static_cast<int>(std::clamp<std::int64_t>(useful, 1, max_threads()));
 }
 
 // Calls f(begin, end) for consecutive ranges of tasks, one a thread. The caller cuts work into

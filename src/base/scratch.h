@@ -28,7 +28,8 @@ enum class Scratch {
   tile_pivots,
   tile_sums,
   tile_channel_sums,
-  row_sum,  // the sum of x and the residual, where it is not kept
+  checked_sums,  // gradient sums of the channels of a group
+  row_sum,       // the sum of x and the residual, where it is not kept
   window,
 };
 

@@ -18,10 +18,12 @@ inline constexpr std::int64_t kMaxBlockCols = 1024;
 template <class P>
 struct AffineColumns {
   const P *center, *scale, *offset;
+  AffineColumns from(std::int64_t i) const { return {center + i, scale + i, offset + i}; }
 };
 template <class P>
 struct GradientColumns {
   const P *dy_scale, *x_scale, *offset;
+  GradientColumns from(std::int64_t i) const { return {dy_scale + i, x_scale + i, offset + i}; }
 };
 
 template <class T>

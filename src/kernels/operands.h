@@ -2,7 +2,7 @@
 // tensors.
 #pragma once
 
-#include <algorithm>
+#include <cmath>
 #include <cstdint>
 
 #include "evenkeel/activation.h"
@@ -14,9 +14,20 @@ namespace evenkeel {
 // The moments of n values from their sums about a pivot, sum d and sum d^2 with d = x - pivot.
 inline Moments moments_of_sums(double n, double pivot, double sum, double squares) {
   const double offset = sum / n;
-  // Rounding may leave a tiny negative M2. NaN must stay NaN, and std::max(m2, 0) keeps it.
-  return {n, pivot + offset, std::max(squares - sum * offset, 0.0)};
+  const double m2 = squares - sum * offset;
+  // Rounding may leave a tiny negative M2. NaN stays NaN, and what overflowed stays infinite.
+  return {n, pivot + offset, m2 < 0 && std::isfinite(squares) ? 0.0 : m2};
 }
+
+// Moments of a group, E being Extended<T>.
+template <class E>
+struct GroupMoments {
+  double count;
+  E mean, m2;
+
+  E biased_variance() const { return m2 / static_cast<E>(count); }
+  E unbiased_variance() const { return m2 / static_cast<E>(count - 1); }
+};
 
 // y = (x - center) * scale + offset. With center a rounded mean, x - center is exact wherever x is
 // near the mean. The usual folded form x * scale + (bias - mean * scale) is off by about
@@ -27,14 +38,16 @@ struct Affine {
 };
 
 // sum dy and sum dy * (x - center).
-struct GradientSums {
-  double dy = 0, dy_x = 0;
+template <class E>
+struct BasicGradientSums {
+  E dy = 0, dy_x = 0;
 
-  void merge(const GradientSums& other) {
+  void merge(const BasicGradientSums& other) {
     dy += other.dy;
     dy_x += other.dy_x;
   }
 };
+using GradientSums = BasicGradientSums<double>;
 
 // dx = dy_scale * dy + x_scale * (x - center) + offset, with the center of the forward.
 template <class P>

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 
+#include "src/kernels/range.h"
 #include "src/kernels/simd-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -91,6 +92,30 @@ HWY_INLINE void store_narrow(hn::Vec<D> v, D d, P* p) {
 #endif
   }
 }
+
+// x^ = (x - center) * scale + rest, of each row, where center is the mean rounded to P and
+// rest = (center - mean) * rstd.
+template <class P, int count>
+struct RowAffine {
+  P center[count], scale[count], rest[count];
+  // Whether all of it is within the bounds of range.h, so that the kernels can take the rows.
+  bool fits = true;
+
+  HWY_INLINE void set(const double* mean, const double* rstd) {
+    using Range = kernels::Range<P>;
+    const hn::CappedTag<double, count> d;
+    for (int r = 0; r < count; r += static_cast<int>(hn::Lanes(d))) {
+      const auto v_mean = hn::LoadU(d, mean + r), v_rstd = hn::LoadU(d, rstd + r);
+      store_narrow(v_mean, d, center + r);
+      store_narrow(v_rstd, d, scale + r);
+      store_narrow(hn::Mul(hn::Sub(load_wide(d, center + r), v_mean), v_rstd), d, rest + r);
+      const auto outside = hn::Or(hn::Or(hn::Lt(v_rstd, hn::Set(d, Range::least_scale)),
+                                         hn::Gt(v_rstd, hn::Set(d, Range::most))),
+                                  hn::Gt(hn::Abs(v_mean), hn::Set(d, Range::most)));
+      fits = fits && hn::AllFalse(d, outside);
+    }
+  }
+};
 
 }  // namespace HWY_NAMESPACE
 }  // namespace evenkeel

@@ -19,9 +19,9 @@ struct RowsForward {
   using P = Wide<T>;
   const T* x;
   const P *weight, *bias;
-  P *mean, *rstd;     // outputs; may be null
-  const T* residual;  // may be null
-  T* sum;             // of x and residual; needed if there is a residual
+  double *mean, *rstd;  // outputs; may be null
+  const T* residual;    // may be null
+  T* sum;               // of x and residual; needed if there is a residual
   T* y;
   double eps;
   std::int64_t groups;
@@ -36,8 +36,8 @@ struct RowsBackward {
   using P = Wide<T>;
   const T *dy, *x;
   const P* weight;
-  const P* mean;  // null: not centered, so that x^ = x * rstd, and dx is without mean(g)
-  const P* rstd;
+  const double* mean;  // null: not centered, so that x^ = x * rstd, and dx is without mean(g)
+  const double* rstd;
   const T* dsum;                           // may be null
   T* dx;                                   // may be null
   P *dweight = nullptr, *dbias = nullptr;  // increased, not set; may be null
@@ -53,7 +53,8 @@ template <class T>
 struct RowsBackwardTable {
   void (*backward)(RowsBackward<T> args, std::int64_t rows, std::int64_t cols);
   // total = the sum, in double, of `count` arrays `stride` apart. size is at most kMaxAddUp.
-  void (*add_up)(const Wide<T>* parts, std::int64_t count, std::int64_t stride, std::int64_t size,
+  // Returns whether all of it is finite.
+  bool (*add_up)(const Wide<T>* parts, std::int64_t count, std::int64_t stride, std::int64_t size,
                  Wide<T>* total);
 };
 inline constexpr std::int64_t kMaxAddUp = 512;

@@ -9,8 +9,10 @@
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 //
 #include <algorithm>
+#include <cmath>
 
 #include "src/kernels/dispatch.h"
+#include "src/kernels/extended.h"
 #include "src/kernels/row_sums-inl.h"
 #include "src/kernels/rows.h"
 #include "src/kernels/simd-inl.h"
@@ -40,17 +42,47 @@ HWY_INLINE bool rows_collide(std::int64_t cols) {
 template <class P, int count>
 struct RowGradients {
   P x_scale[count], offset[count];
+  bool fit;  // whether the sums of all rows can be trusted and the coefficients fit P
 };
 
+// x^ of some rows, from their saved statistics.
+template <int count, class T>
+HWY_INLINE RowAffine<Wide<T>, count> affine_of(const kernels::RowsBackward<T>& args,
+                                               std::int64_t row) {
+  const double zeros[count] = {};
+  RowAffine<Wide<T>, count> affine;
+  affine.set(args.mean ? args.mean + row : zeros, args.rstd + row);
+  return affine;
+}
+
+// The same as the quick test of row_gradients, which some harmless rows do not pass: those of which
+// dy or x - mean is 0 everywhere, for example.
 template <class T>
-HWY_INLINE Wide<T> center_of(const kernels::RowsBackward<T>& args, std::int64_t row) {
-  return args.mean ? args.mean[row] : 0;
+HWY_NOINLINE bool rows_fit(const kernels::RowsBackward<T>& args, std::int64_t row, int count,
+                           std::int64_t cols, const double* sum_g, const double* sum_g_x,
+                           const Wide<T>* x_scale) {
+  using P = Wide<T>;
+  using Range = kernels::Range<P>;
+  for (int r = 0; r < count; ++r) {
+    const double n = static_cast<double>(cols), scale = std::abs(static_cast<double>(x_scale[r]));
+    const bool finite = std::isfinite(sum_g[r]) && std::isfinite(sum_g_x[r]);
+    const bool trusted =
+        finite && (kernels::trusted_sums<P>(sum_g[r], sum_g_x[r], n) ||
+                   !kernels::ExtendedRange<T>::row_loses_products(args, row + r, cols));
+    // An x_scale that was lost to underflow was one of sums that cannot be trusted, or is too small
+    // to matter beside rstd * g.
+    if (!trusted || scale > Range::most ||
+        std::abs(args.rstd[row + r] * sum_g[r] / n) > Range::most) {
+      return false;
+    }
+  }
+  return true;
 }
 
 template <bool is_narrow, int count, class T, class P = Wide<T>>
 HWY_INLINE RowGradients<P, count> row_gradients(const kernels::RowsBackward<T>& args,
-                                                std::int64_t row, std::int64_t cols,
-                                                std::int64_t prefetch_distance) {
+                                                const P* centers, std::int64_t row,
+                                                std::int64_t cols, std::int64_t prefetch_distance) {
   const hn::ScalableTag<P> d;
   using V = hn::Vec<decltype(d)>;
   const T* const x = args.x + row * cols;
@@ -65,11 +97,11 @@ HWY_INLINE RowGradients<P, count> row_gradients(const kernels::RowsBackward<T>& 
     s = hn::Add(s, g);
     t = hn::MulAdd(g, lanes.zero_rest(d, deviation), t);
   };
-  double sum_g[count], sum_g_x[count];  // the latter with x - mean
+  double sum_g[count], sum_g_x[count];  // the latter with x - center
   if constexpr (is_narrow) {
     V s[count], t[count];
     for (int r = 0; r < count; ++r) {
-      const V center = hn::Set(d, center_of(args, row + r));
+      const V center = hn::Set(d, centers[r]);
       const P* const weight = args.weight + parameters_at(args, row + r, cols);
       V sum = hn::Zero(d), products = sum;
       for_each_vector(d, cols, [&](auto lanes, std::int64_t i) HWY_ATTR {
@@ -85,7 +117,7 @@ HWY_INLINE RowGradients<P, count> row_gradients(const kernels::RowsBackward<T>& 
     std::copy_n(sums[1], count, sum_g_x);
   } else {
     for (int r = 0; r < count; ++r) {
-      const V center = hn::Set(d, center_of(args, row + r));
+      const V center = hn::Set(d, centers[r]);
       const P* const weight = args.weight + parameters_at(args, row + r, cols);
       sum_g[r] = sum_g_x[r] = 0;
       for (std::int64_t begin = 0; begin < cols; begin += kBlock) {
@@ -99,20 +131,52 @@ HWY_INLINE RowGradients<P, count> row_gradients(const kernels::RowsBackward<T>& 
     }
   }
   RowGradients<P, count> gradients;
-  const auto features = static_cast<double>(cols);
-  for (int r = 0; r < count; ++r) {
-    const double rstd = args.rstd[row + r];
-    gradients.x_scale[r] = static_cast<P>(-rstd * (rstd * (sum_g_x[r] / features)));
-    gradients.offset[r] = args.mean ? static_cast<P>(-rstd * (sum_g[r] / features)) : P{0};
+  gradients.fit = true;
+  using Range = kernels::Range<P>;
+  const hn::CappedTag<double, count> dd;
+  const auto n = hn::Set(dd, static_cast<double>(cols)), most = hn::Set(dd, Range::most);
+  const auto least_sum = hn::Mul(n, hn::Set(dd, Range::least_product));
+  for (int r = 0; r < count; r += static_cast<int>(hn::Lanes(dd))) {
+    const auto rstd = hn::LoadU(dd, args.rstd + row + r);
+    const auto g_x = hn::LoadU(dd, sum_g_x + r);
+    auto mean_g = hn::Zero(dd), mean_g_x = hn::Div(g_x, n);
+    if (args.mean) {
+      mean_g = hn::Div(hn::LoadU(dd, sum_g + r), n);
+      const auto mean = hn::LoadU(dd, args.mean + row + r);
+      mean_g_x = hn::MulAdd(hn::Sub(load_wide(dd, centers + r), mean), mean_g, mean_g_x);
+    }
+    const auto offset = hn::Neg(hn::Mul(rstd, mean_g));
+    const auto x_scale = hn::Neg(hn::Mul(rstd, hn::Mul(rstd, mean_g_x)));
+    store_narrow(x_scale, dd, gradients.x_scale + r);
+    store_narrow(offset, dd, gradients.offset + r);
+    const auto size = hn::Abs(x_scale);
+    const auto fit =
+        hn::And(hn::And(hn::Ge(size, hn::Set(dd, Range::least_scale)), hn::Le(size, most)),
+                hn::And(hn::Ge(hn::Abs(g_x), least_sum), hn::Le(hn::Abs(offset), most)));
+    gradients.fit = gradients.fit && hn::AllTrue(dd, fit);
+  }
+  if (HWY_UNLIKELY(!gradients.fit)) {
+    gradients.fit = rows_fit(args, row, count, cols, sum_g, sum_g_x, gradients.x_scale);
   }
   return gradients;
 }
 
+// The coefficients of some of the rows.
+template <class P>
+struct AffineOf {
+  const P *center, *scale, *rest;
+};
+template <class P>
+struct GradientsOf {
+  const P *x_scale, *offset;
+};
+
 // What `count` rows, which have the same parameters, add to dweight and dbias, and their dx.
 template <bool non_temporal, int count, class T>
-HWY_INLINE void finish_backward(const kernels::RowsBackward<T>& args, const Wide<T>* x_scale,
-                                const Wide<T>* offset, std::int64_t row, std::int64_t cols,
-                                std::int64_t prefetch_distance) {
+HWY_INLINE void finish_backward(const kernels::RowsBackward<T>& args,
+                                const GradientsOf<Wide<T>>& gradients,
+                                const AffineOf<Wide<T>>& affine, std::int64_t row,
+                                std::int64_t cols, std::int64_t prefetch_distance) {
   using P = Wide<T>;
   const hn::ScalableTag<P> d;
   using V = hn::Vec<decltype(d)>;
@@ -124,12 +188,13 @@ HWY_INLINE void finish_backward(const kernels::RowsBackward<T>& args, const Wide
   const P* const weight = args.weight + parameters;
   P* const dweight = args.dweight ? args.dweight + parameters : nullptr;
   P* const dbias = args.dbias ? args.dbias + parameters : nullptr;
-  V center[count], scale[count], v_x_scale[count], v_offset[count];
+  V center[count], scale[count], rest[count], x_scale[count], offset[count];
   for (int r = 0; r < count; ++r) {
-    center[r] = hn::Set(d, center_of(args, row + r));
-    scale[r] = hn::Set(d, args.rstd[row + r]);
-    v_x_scale[r] = hn::Set(d, x_scale[r]);
-    v_offset[r] = hn::Set(d, offset[r]);
+    center[r] = hn::Set(d, affine.center[r]);
+    scale[r] = hn::Set(d, affine.scale[r]);
+    rest[r] = hn::Set(d, affine.rest[r]);
+    x_scale[r] = hn::Set(d, gradients.x_scale[r]);
+    offset[r] = hn::Set(d, gradients.offset[r]);
   }
   const Output<T> dx{args.dx ? args.dx + at : nullptr, non_temporal};
   const T* const aligned = dx.data ? dx.data : x;
@@ -144,12 +209,12 @@ HWY_INLINE void finish_backward(const kernels::RowsBackward<T>& args, const Wide
       prefetch_to_l2(x + j, prefetch_distance);
       prefetch_to_l2(dy + j, prefetch_distance);
       const auto v_dy = lanes.load(d, dy + j);
-      const auto x_hat = hn::Mul(hn::Sub(lanes.load(d, x + j), center[r]), scale[r]);
+      const auto x_hat = hn::MulAdd(hn::Sub(lanes.load(d, x + j), center[r]), scale[r], rest[r]);
       add_weight = hn::MulAdd(v_dy, x_hat, add_weight);
       add_bias = hn::Add(add_bias, v_dy);
       if (!dx.data) continue;
       const auto g = hn::Mul(v_dy, v_weight);
-      auto v = hn::MulAdd(g, scale[r], hn::MulAdd(x_hat, v_x_scale[r], v_offset[r]));
+      auto v = hn::MulAdd(g, scale[r], hn::MulAdd(x_hat, x_scale[r], offset[r]));
       if (dsum) {
         prefetch_to_l2(dsum + j, prefetch_distance);
         v = hn::Add(v, lanes.load(d, dsum + j));
@@ -161,20 +226,37 @@ HWY_INLINE void finish_backward(const kernels::RowsBackward<T>& args, const Wide
   });
 }
 
+template <bool is_narrow, class T>
+HWY_NOINLINE void backward_one_by_one(const kernels::RowsBackward<T>& args, std::int64_t row,
+                                      int count, std::int64_t cols);
+
 // The order of a row's sums, and that of the rows in dweight and dbias, do not depend on count.
 template <bool non_temporal, bool is_narrow, int count, class T>
 HWY_INLINE void backward_few(const kernels::RowsBackward<T>& args, std::int64_t row,
                              std::int64_t cols) {
+  using P = Wide<T>;
   const std::int64_t prefetch_distance = distance(non_temporal, count * cols);
-  RowGradients<Wide<T>, count> gradients = {};
-  if (args.dx) {
-    gradients = row_gradients<is_narrow, count>(args, row, cols, prefetch_distance);
+  const RowAffine<P, count> affine = affine_of<count>(args, row);
+  RowGradients<P, count> gradients = {};
+  bool all_fit = affine.fits;
+  if (args.dx && all_fit) {
+    gradients = row_gradients<is_narrow, count>(args, affine.center, row, cols, prefetch_distance);
+    all_fit = gradients.fit;
+  }
+  if (HWY_UNLIKELY(!all_fit)) {
+    if constexpr (count == 1) {
+      kernels::ExtendedRange<T>::row_backward(args, row, cols);
+    } else {
+      backward_one_by_one<is_narrow>(args, row, count, cols);
+    }
+    return;
   }
   const auto finish = [&](auto together) HWY_ATTR {
     constexpr int n = decltype(together)::value;
     for (int r = 0; r < count; r += n) {
-      finish_backward<non_temporal, n>(args, gradients.x_scale + r, gradients.offset + r, row + r,
-                                       cols, prefetch_distance);
+      finish_backward<non_temporal, n>(args, {gradients.x_scale + r, gradients.offset + r},
+                                       {affine.center + r, affine.scale + r, affine.rest + r},
+                                       row + r, cols, prefetch_distance);
     }
   };
   if (args.groups == 1 && !(non_temporal && rows_collide<T>(cols))) {
@@ -182,6 +264,13 @@ HWY_INLINE void backward_few(const kernels::RowsBackward<T>& args, std::int64_t 
   } else {
     finish(Count<1>());
   }
+}
+
+// Rows of which one or more do not fit the kernel.
+template <bool is_narrow, class T>
+HWY_NOINLINE void backward_one_by_one(const kernels::RowsBackward<T>& args, std::int64_t row,
+                                      int count, std::int64_t cols) {
+  for (int r = 0; r < count; ++r) backward_few<false, is_narrow, 1>(args, row + r, cols);
 }
 
 template <class T>
@@ -203,7 +292,7 @@ void rows_backward(kernels::RowsBackward<T> args, std::int64_t rows, std::int64_
 }
 
 template <class P>
-void add_up(const P* parts, std::int64_t count, std::int64_t stride, std::int64_t size, P* total) {
+bool add_up(const P* parts, std::int64_t count, std::int64_t stride, std::int64_t size, P* total) {
   const hn::ScalableTag<double> d;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   const std::int64_t whole = size / lanes * lanes;
@@ -214,7 +303,15 @@ void add_up(const P* parts, std::int64_t count, std::int64_t stride, std::int64_
     }
     for (std::int64_t i = whole; i < size; ++i) sums[i] += static_cast<double>(parts[i]);
   }
+  const hn::ScalableTag<P> dp;
   for (std::int64_t i = 0; i < size; ++i) total[i] = static_cast<P>(sums[i]);
+  // The difference of a number and itself is 0, but for NaN and infinity.
+  auto differences = hn::Zero(dp);
+  for_each_vector(dp, size, [&](auto lanes_of, std::int64_t i) HWY_ATTR {
+    const auto v = lanes_of.load(dp, total + i);
+    differences = hn::Add(differences, hn::Sub(v, v));
+  });
+  return hn::GetLane(hn::SumOfLanes(dp, differences)) == 0;
 }
 
 template <class T>

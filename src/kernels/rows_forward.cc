@@ -1,7 +1,7 @@
 // The forward over rows, in two passes over a row, three over a short one, all but the first from
 // cache: moments; then
 //   x^ = (x - center) * rstd + rest     y = x^ * weight + bias
-// where center is the mean rounded to P and rest = -(mean - center) * rstd. With a residual the row
+// where center is the mean rounded to P and rest = (center - mean) * rstd. With a residual the row
 // is first added up, and its sum takes the place of x.
 //
 // While a row is written, the next is prefetched: reading and writing overlap.
@@ -12,6 +12,7 @@
 #include <algorithm>
 
 #include "src/kernels/dispatch.h"
+#include "src/kernels/extended.h"
 #include "src/kernels/moments-inl.h"
 #include "src/kernels/row_sums-inl.h"
 #include "src/kernels/rows.h"
@@ -121,33 +122,11 @@ HWY_INLINE RowMoments<count> short_row_moments(const T* x, std::int64_t cols, bo
   return moments;
 }
 
-// x^ = (x - center) * scale + rest, of each row.
-template <class P>
-struct RowCoefficients {
-  const P *center, *scale, *rest;
-};
-template <class P, int count>
-struct RowAffine {
-  P center[count], scale[count], rest[count];
-
-  HWY_INLINE RowAffine(const RowMoments<count>& moments, double eps) {
-    const hn::CappedTag<double, count> d;
-    for (int r = 0; r < count; r += static_cast<int>(hn::Lanes(d))) {
-      const auto mean = hn::LoadU(d, moments.mean + r);
-      const auto variance = hn::LoadU(d, moments.variance + r);
-      const auto rstd = hn::Div(hn::Set(d, 1), hn::Sqrt(hn::Add(variance, hn::Set(d, eps))));
-      store_narrow(mean, d, center + r);
-      store_narrow(rstd, d, scale + r);
-      store_narrow(hn::Mul(hn::Sub(load_wide(d, center + r), mean), rstd), d, rest + r);
-    }
-  }
-};
-
 // Writes y of `count` rows of x, which is that of the arguments or the sum, and prefetches from
 // `next` on.
-template <bool non_temporal, class T>
+template <bool non_temporal, int count, class T>
 HWY_INLINE void write_rows(const kernels::RowsForward<T>& args, const T* x, const T* next,
-                           const RowCoefficients<Wide<T>>& affine, std::int64_t row, int count,
+                           const RowAffine<Wide<T>, count>& affine, std::int64_t row,
                            std::int64_t cols, std::int64_t prefetch_distance) {
   const hn::ScalableTag<Wide<T>> d;
   for (int r = 0; r < count; ++r, x += cols, next += cols) {
@@ -167,18 +146,29 @@ HWY_INLINE void write_rows(const kernels::RowsForward<T>& args, const T* x, cons
   }
 }
 
-template <bool non_temporal, bool is_short, int count, class T>
-HWY_INLINE void forward_few(const kernels::RowsForward<T>& args, std::int64_t row,
-                            std::int64_t cols) {
-  using P = Wide<T>;
-  const T* x = args.x + row * cols;
-  const T* next = x;  // x itself, even if its sum takes its place
-  const std::int64_t prefetch_distance = distance(non_temporal, count * cols);
-  if (args.residual) {
-    T* sum = args.sum + (args.keeps_sum ? row * cols : 0);
-    add_rows(x, args.residual + row * cols, sum, count * cols, prefetch_distance);
-    x = sum;
+// 1 / sqrt(variance + eps) of each row. Returns whether all variances can be trusted.
+template <class P, int count>
+HWY_INLINE bool set_rstd(const RowMoments<count>& moments, double eps, double* rstd) {
+  using Range = kernels::Range<P>;
+  const hn::CappedTag<double, count> d;
+  bool trusted = true;
+  for (int r = 0; r < count; r += static_cast<int>(hn::Lanes(d))) {
+    const auto variance = hn::LoadU(d, moments.variance + r);
+    const auto sum = hn::Add(variance, hn::Set(d, eps));
+    hn::StoreU(hn::Div(hn::Set(d, 1), hn::Sqrt(sum)), d, rstd + r);
+    trusted = trusted && hn::AllTrue(d, hn::And(hn::Ge(sum, hn::Set(d, Range::least_product)),
+                                                hn::Le(variance, hn::Set(d, Range::most_product))));
   }
+  return trusted;
+}
+
+// Rows of x, which is that of the arguments or the sum. Returns false, with nothing written, if the
+// kernel cannot take them.
+template <bool non_temporal, bool is_short, int count, class T>
+HWY_INLINE bool forward_summed(const kernels::RowsForward<T>& args, const T* x, const T* next,
+                               std::int64_t row, std::int64_t cols,
+                               std::int64_t prefetch_distance) {
+  using P = Wide<T>;
   RowMoments<count> moments;
   if constexpr (is_short) {
     moments = short_row_moments<count>(x, cols, args.centered);
@@ -193,11 +183,44 @@ HWY_INLINE void forward_few(const kernels::RowsForward<T>& args, std::int64_t ro
       moments.variance[0] = row_mean_square(x, cols);
     }
   }
-  const RowAffine<P, count> affine(moments, args.eps);
-  if (args.mean) std::copy_n(affine.center, count, args.mean + row);
-  if (args.rstd) std::copy_n(affine.scale, count, args.rstd + row);
-  write_rows<non_temporal>(args, x, next, {affine.center, affine.scale, affine.rest}, row, count,
-                           cols, prefetch_distance);
+  double rstd[count];
+  if (HWY_UNLIKELY((!set_rstd<P, count>(moments, args.eps, rstd)))) return false;
+  RowAffine<P, count> affine;
+  affine.set(moments.mean, rstd);
+  if (HWY_UNLIKELY(!affine.fits)) return false;
+  if (args.mean) std::copy_n(moments.mean, count, args.mean + row);
+  if (args.rstd) std::copy_n(rstd, count, args.rstd + row);
+  write_rows<non_temporal, count>(args, x, next, affine, row, cols, prefetch_distance);
+  return true;
+}
+
+// Rows of which one or more do not fit the kernel, one by one: a row's result does not depend on
+// how many are taken together.
+template <bool is_short, class T>
+HWY_NOINLINE void forward_one_by_one(const kernels::RowsForward<T>& args, const T* x,
+                                     std::int64_t row, int count, std::int64_t cols) {
+  for (int r = 0; r < count; ++r, x += cols) {
+    bool done = false;
+    if (count > 1) done = forward_summed<false, is_short, 1>(args, x, x, row + r, cols, 0);
+    if (!done) kernels::ExtendedRange<T>::row_forward(args, x, row + r, cols);
+  }
+}
+
+template <bool non_temporal, bool is_short, int count, class T>
+HWY_INLINE void forward_few(const kernels::RowsForward<T>& args, std::int64_t row,
+                            std::int64_t cols) {
+  const T* x = args.x + row * cols;
+  const T* next = x;  // x itself, even if its sum takes its place
+  const std::int64_t prefetch_distance = distance(non_temporal, count * cols);
+  if (args.residual) {
+    T* sum = args.sum + (args.keeps_sum ? row * cols : 0);
+    add_rows(x, args.residual + row * cols, sum, count * cols, prefetch_distance);
+    x = sum;
+  }
+  if (HWY_UNLIKELY((!forward_summed<non_temporal, is_short, count>(args, x, next, row, cols,
+                                                                   prefetch_distance)))) {
+    forward_one_by_one<is_short>(args, x, row, count, cols);
+  }
 }
 
 template <class T>

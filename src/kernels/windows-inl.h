@@ -30,6 +30,20 @@ HWY_INLINE void with_points(const kernels::Window& window, const F& f) {
   }
 }
 
+// The largest magnitude of `rows` rows of `cols` values, `stride` apart.
+template <class T>
+HWY_INLINE Wide<T> largest_of_rows(const T* x, std::int64_t rows, std::int64_t cols,
+                                   std::int64_t stride) {
+  const hn::ScalableTag<Wide<T>> d;
+  auto largest = hn::Zero(d);
+  for (std::int64_t r = 0; r < rows; ++r, x += stride) {
+    for_each_vector(d, cols, [&largest, d, x](auto lanes, std::int64_t i) HWY_ATTR {
+      largest = hn::Max(largest, hn::Abs(lanes.load(d, x + i)));
+    });
+  }
+  return hn::GetLane(hn::MaxOfLanes(d, largest));
+}
+
 // `count` rows of values, `stride` apart, in a buffer.
 template <class P>
 struct BufferRows {

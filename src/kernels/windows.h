@@ -19,12 +19,18 @@ struct Window {
   std::int64_t points() const { return behind + 1 + ahead; }
 };
 
+// Where a block's values are: channel c at position i is at c * channel_stride + i * stride.
+struct Positions {
+  std::int64_t channels, positions, channel_stride, stride;
+};
+
 // Channels as rows: a channels x cols block, consecutive channels `stride` apart.
 struct Across {
   std::int64_t channels, cols, stride;
   // Values of the buffer that a kernel needs.
   std::int64_t forward_buffer(const Window& w) const { return (w.behind + 2) * cols; }
   std::int64_t backward_buffer(const Window& w) const { return (w.points() + w.behind + 3) * cols; }
+  Positions positions() const { return {channels, cols, stride, 1}; }
 };
 
 // Channels along rows: contiguous rows of `channels` values.
@@ -34,6 +40,7 @@ struct Along {
   std::int64_t backward_buffer(const Window& w) const {
     return 2 * forward_buffer(w) + rows * channels;
   }
+  Positions positions() const { return {channels, rows, 1, channels}; }
 };
 
 template <class T, class Block>
@@ -42,6 +49,8 @@ struct Windows {
   void (*forward)(const T* x, T* y, Block block, Window window, P* buffer, bool non_temporal);
   void (*backward)(const T* dy, const T* x, T* dx, Block block, Window window, P* buffer,
                    bool non_temporal);
+  // The largest magnitude of x in the block. NaN may count or not.
+  P (*largest)(const T* x, Block block);
 };
 template <class T>
 using WindowsAcross = Windows<T, Across>;

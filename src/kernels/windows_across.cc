@@ -134,8 +134,10 @@ void backward(const T* dy, const T* x, T* dx_data, Across block, Window window, 
               const auto inverse = power(d, base);
               const auto scaled = hn::Mul(lanes.load(d, rows_dy + n * stride + i), inverse.value);
               lanes.store(scaled, d, direct_to.row[n] + i);
-              const auto scaled_x = hn::Mul(scaled, lanes.load(d, rows_x + n * stride + i));
-              lanes.store(hn::Mul(scaled_x, inverse.reciprocal), d, to.row[n] + i);
+              // x / base is small where x is large, so that the product does not overflow.
+              const auto share =
+                  hn::Mul(lanes.load(d, rows_x + n * stride + i), inverse.reciprocal);
+              lanes.store(hn::Mul(scaled, share), d, to.row[n] + i);
             });
       },
       [&](std::int64_t c) HWY_ATTR {
@@ -176,7 +178,9 @@ const kernels::WindowsAcross<T>* table() {
             with_points(window, [&](auto points) HWY_ATTR {
               backward(dy, x, dx, block, window, points, buffer, non_temporal);
             });
-          }};
+          },
+      [](const T* x, Across block)
+          HWY_ATTR { return largest_of_rows(x, block.channels, block.cols, block.stride); }};
   return &kTable;
 }
 EVENKEEL_KERNEL_TABLES(windows_across, WindowsAcross)

@@ -102,8 +102,9 @@ void backward(const T* dy, const T* x, T* dx_data, Along block, Window window, C
       const auto inverse = power(d, base);
       const auto scaled = hn::Mul(lanes.load(d, dy + at + i), inverse.value);
       lanes.store(scaled, d, direct + at + i);
-      lanes.store(hn::Mul(hn::Mul(scaled, lanes.load(d, x + at + i)), inverse.reciprocal), d,
-                  terms_row + i);
+      // x / base is small where x is large, so that the product does not overflow.
+      const auto share = hn::Mul(lanes.load(d, x + at + i), inverse.reciprocal);
+      lanes.store(hn::Mul(scaled, share), d, terms_row + i);
     });
   }
   for (std::int64_t r = 0; r < block.rows; ++r) {
@@ -134,7 +135,9 @@ const kernels::WindowsAlong<T>* table() {
             with_points(window, [&](auto points) HWY_ATTR {
               backward(dy, x, dx, block, window, points, buffer, non_temporal);
             });
-          }};
+          },
+      [](const T* x, Along block)
+          HWY_ATTR { return largest_of_rows(x, 1, block.rows * block.channels, 0); }};
   return &kTable;
 }
 EVENKEEL_KERNEL_TABLES(windows_along, WindowsAlong)

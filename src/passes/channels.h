@@ -15,19 +15,32 @@
 #include "evenkeel/moments.h"
 #include "evenkeel/tensor.h"
 #include "src/base/function_ref.h"
+#include "src/base/types.h"
 #include "src/kernels/operands.h"
+#include "src/kernels/planes.h"
 
 namespace evenkeel {
 
-using VisitMoments = FunctionRef<void(std::int64_t group, const Moments&)>;
+// Statistics, sums and coefficients are in Extended<T>. Sums of gradients and coefficients are
+// about the mean itself; a pass rounds it for its kernels, and takes groups that leave the range of
+// Wide<T> through scalar loops instead.
+template <class T>
+using ChannelAffine = Affine<Extended<T>>;
+template <class T>
+using ChannelSums = BasicGradientSums<Extended<T>>;
+template <class T>
+using ChannelGradient = GradientAffine<Extended<T>>;
+
+template <class T>
+using VisitMoments = FunctionRef<void(std::int64_t group, const GroupMoments<Extended<T>>&)>;
 // Sets the coefficients of the group's channels from its moments.
 template <class T>
-using AffineFromMoments =
-    FunctionRef<void(std::int64_t group, const Moments&, Affine<Wide<T>>* of_channels)>;
+using AffineFromMoments = FunctionRef<void(std::int64_t group, const GroupMoments<Extended<T>>&,
+                                           ChannelAffine<T>* of_channels)>;
 // Sets the coefficients of the group's channels from the sums of these channels.
 template <class T>
-using GradientFromSums = FunctionRef<void(std::int64_t group, const GradientSums* of_channels,
-                                          GradientAffine<Wide<T>>* coefficients)>;
+using GradientFromSums = FunctionRef<void(std::int64_t group, const ChannelSums<T>* of_channels,
+                                          ChannelGradient<T>* coefficients)>;
 
 // The passes. Those that sum and those that write may be called one by one, with anything between
 // them. `normalize` and `gradients` do both, with what was summed still in cache where it fits: of
@@ -38,23 +51,25 @@ using GradientFromSums = FunctionRef<void(std::int64_t group, const GradientSums
 template <class T>
 class ChannelPasses {
  public:
-  using P = Wide<T>;
   virtual ~ChannelPasses() = default;
 
   // The moments of each group.
-  virtual void moments(const T* x, VisitMoments visit) const = 0;
+  virtual void moments(const T* x, VisitMoments<T> visit) const = 0;
   // The forward. y may be x or the residual.
-  virtual void forward(const ForwardOperands<T>& operands, const Affine<P>* coefficients) const = 0;
-  // moments, then forward with the coefficients that `affine` makes of them.
-  virtual void normalize(const ForwardOperands<T>& operands, AffineFromMoments<T> affine) const = 0;
+  virtual void forward(const ForwardOperands<T>& operands,
+                       const ChannelAffine<T>* affine) const = 0;
+  // moments, then forward with the coefficients that `affine` makes of them. eps: what is added to
+  // the variance, so that far smaller variances need not be exact.
+  virtual void normalize(const ForwardOperands<T>& operands, double eps,
+                         AffineFromMoments<T> affine) const = 0;
   // The gradient sums of each channel, about the center of `affine`, the forward's coefficients.
-  virtual void gradient_sums(const BackwardOperands<T>& operands, const Affine<P>* affine,
-                             GradientSums* sums) const = 0;
+  virtual void gradient_sums(const BackwardOperands<T>& operands, const ChannelAffine<T>* affine,
+                             ChannelSums<T>* sums) const = 0;
   // dx and dresidual, where they are wanted.
-  virtual void backward(const BackwardOperands<T>& operands, const Affine<P>* affine,
-                        const GradientAffine<P>* gradient) const = 0;
+  virtual void backward(const BackwardOperands<T>& operands, const ChannelAffine<T>* affine,
+                        const ChannelGradient<T>* gradient) const = 0;
   // gradient_sums, then backward with the coefficients that `gradient` makes of the sums.
-  virtual void gradients(const BackwardOperands<T>& operands, const Affine<P>* affine,
+  virtual void gradients(const BackwardOperands<T>& operands, const ChannelAffine<T>* affine,
                          GradientFromSums<T> gradient) const = 0;
 };
 
@@ -62,18 +77,18 @@ class ChannelPasses {
 template <class T>
 class Planes final : public ChannelPasses<T> {
  public:
-  using P = Wide<T>;
   Planes(std::int64_t n, std::int64_t c, std::int64_t s, std::int64_t group = 1)
       : n_(n), c_(c), s_(s), group_(group) {}
 
-  void moments(const T* x, VisitMoments visit) const override;
-  void forward(const ForwardOperands<T>& operands, const Affine<P>* coefficients) const override;
-  void normalize(const ForwardOperands<T>& operands, AffineFromMoments<T> affine) const override;
-  void gradient_sums(const BackwardOperands<T>& operands, const Affine<P>* affine,
-                     GradientSums* sums) const override;
-  void backward(const BackwardOperands<T>& operands, const Affine<P>* affine,
-                const GradientAffine<P>* gradient) const override;
-  void gradients(const BackwardOperands<T>& operands, const Affine<P>* affine,
+  void moments(const T* x, VisitMoments<T> visit) const override;
+  void forward(const ForwardOperands<T>& operands, const ChannelAffine<T>* affine) const override;
+  void normalize(const ForwardOperands<T>& operands, double eps,
+                 AffineFromMoments<T> affine) const override;
+  void gradient_sums(const BackwardOperands<T>& operands, const ChannelAffine<T>* affine,
+                     ChannelSums<T>* sums) const override;
+  void backward(const BackwardOperands<T>& operands, const ChannelAffine<T>* affine,
+                const ChannelGradient<T>* gradient) const override;
+  void gradients(const BackwardOperands<T>& operands, const ChannelAffine<T>* affine,
                  GradientFromSums<T> gradient) const override;
 
  private:
@@ -86,22 +101,25 @@ class Planes final : public ChannelPasses<T> {
 template <class T>
 class Columns final : public ChannelPasses<T> {
  public:
-  using P = Wide<T>;
   Columns(std::int64_t matrices, std::int64_t rows, std::int64_t channels, std::int64_t inner,
           std::int64_t group = 1)
       : matrices_(matrices), rows_(rows), channels_(channels), inner_(inner), group_(group) {}
 
-  void moments(const T* x, VisitMoments visit) const override;
-  void forward(const ForwardOperands<T>& operands, const Affine<P>* coefficients) const override;
-  void normalize(const ForwardOperands<T>& operands, AffineFromMoments<T> affine) const override;
-  void gradient_sums(const BackwardOperands<T>& operands, const Affine<P>* affine,
-                     GradientSums* sums) const override;
-  void backward(const BackwardOperands<T>& operands, const Affine<P>* affine,
-                const GradientAffine<P>* gradient) const override;
-  void gradients(const BackwardOperands<T>& operands, const Affine<P>* affine,
+  void moments(const T* x, VisitMoments<T> visit) const override;
+  void forward(const ForwardOperands<T>& operands, const ChannelAffine<T>* affine) const override;
+  void normalize(const ForwardOperands<T>& operands, double eps,
+                 AffineFromMoments<T> affine) const override;
+  void gradient_sums(const BackwardOperands<T>& operands, const ChannelAffine<T>* affine,
+                     ChannelSums<T>* sums) const override;
+  void backward(const BackwardOperands<T>& operands, const ChannelAffine<T>* affine,
+                const ChannelGradient<T>* gradient) const override;
+  void gradients(const BackwardOperands<T>& operands, const ChannelAffine<T>* affine,
                  GradientFromSums<T> gradient) const override;
 
  private:
+  // All values of neighboring channels, from the first on.
+  kernels::Piece piece_of(std::int64_t channels) const;
+
   std::int64_t matrices_, rows_, channels_, inner_, group_;
 };
 

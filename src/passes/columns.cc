@@ -14,7 +14,10 @@
 #include "src/base/parallel.h"
 #include "src/base/scratch.h"
 #include "src/base/types.h"
+#include "src/kernels/extended.h"
+#include "src/kernels/range.h"
 #include "src/passes/channels.h"
+#include "src/passes/checked.h"
 #include "src/passes/tiling.h"
 
 namespace evenkeel {
@@ -191,34 +194,79 @@ void sum_moments(const T* x, const Tile& tile, bool prefetches, Moments* partial
   }
 }
 
-template <class P>
-kernels::AffineColumns<P> spread_affine(const Tile& tile, const Affine<P>* coefficients) {
+template <class T>
+kernels::AffineColumns<Wide<T>> spread_affine(const Tile& tile, const ChannelAffine<T>* affine) {
+  using P = Wide<T>;
   auto* const to = tile_columns<P, Scratch::tile_affine>(3);
   spread<3>(tile, to, [&](std::int64_t c) {
-    const Affine<P>& a = coefficients[tile.channel + c];
+    const Affine<P> a = kernels::rounded<P>(affine[tile.channel + c]);
     return std::array{a.center, a.scale, a.offset};
   });
   return {to, to + kMaxBlockCols, to + 2 * kMaxBlockCols};
 }
 
-template <class P>
-kernels::GradientColumns<P> spread_gradient(const Tile& tile,
-                                            const GradientAffine<P>* coefficients) {
+template <class T>
+kernels::GradientColumns<Wide<T>> spread_gradient(const Tile& tile, const ChannelAffine<T>* affine,
+                                                  const ChannelGradient<T>* gradient) {
+  using P = Wide<T>;
   auto* const to = tile_columns<P, Scratch::tile_gradient>(3);
   spread<3>(tile, to, [&](std::int64_t c) {
-    const GradientAffine<P>& g = coefficients[tile.channel + c];
+    const std::int64_t channel = tile.channel + c;
+    const GradientAffine<P> g = kernels::rounded<P>(gradient[channel], affine[channel].center);
     return std::array{g.dy_scale, g.x_scale, g.offset};
   });
   return {to, to + kMaxBlockCols, to + 2 * kMaxBlockCols};
 }
 
+// Calls by_kernel(offset, block, first column) for the tile, if fits(channel) is true for all of
+// its channels; else for each stretch of columns that fit, and extended(channel, offset, piece) for
+// the others.
+template <class Fits, class ByKernel, class ByExtended>
+void for_each_fitting(const Tile& tile, const Fits& fits, const ByKernel& by_kernel,
+                      const ByExtended& extended) {
+  bool all = true;
+  for (std::int64_t c = 0; c < tile.channels; ++c) all = all && fits(tile.channel + c);
+  if (all) {
+    by_kernel(tile.offset, tile.block, 0);
+    return;
+  }
+  std::int64_t begin = 0;
+  const auto flush = [&](std::int64_t end) {
+    if (begin == end) return;
+    by_kernel(tile.offset + begin, kernels::Block{tile.block.rows, end - begin, tile.block.stride},
+              begin);
+  };
+  for_each_stretch(tile, [&](std::int64_t c, std::int64_t column) {
+    if (fits(tile.channel + c)) return;
+    flush(column);
+    begin = column + tile.inner;
+    extended(tile.channel + c, tile.offset + column,
+             kernels::Piece{tile.block.rows, tile.inner, tile.block.stride});
+  });
+  flush(tile.block.cols);
+}
+
+template <class T>
+void write_forward(const ForwardOperands<T>& operands, const Tile& tile, std::int64_t distance,
+                   const ChannelAffine<T>* affine) {
+  const auto a = spread_affine<T>(tile, affine);
+  for_each_fitting(
+      tile, [&](std::int64_t c) { return kernels::fits<Wide<T>>(affine[c]); },
+      [&](std::int64_t offset, const kernels::Block& block, std::int64_t i) {
+        kernels::columns<T>().forward(operands.at(offset, distance), block, a.from(i));
+      },
+      [&](std::int64_t c, std::int64_t offset, const kernels::Piece& piece) {
+        kernels::ExtendedRange<T>::forward(operands.at(offset), piece, affine[c]);
+      });
+}
+
 template <class T>
 void sum_gradients(const BackwardOperands<T>& operands, const Tile& tile,
-                   const Affine<Wide<T>>* affine, GradientSums* partials) {
+                   const ChannelAffine<T>* affine, GradientSums* partials) {
   double* const dy_sum = tile_columns<double, Scratch::tile_sums>(2);
   double* const dy_x_sum = dy_sum + kMaxBlockCols;
   kernels::columns<T>().gradient_sums(operands.at(tile.offset, tile.prefetch_distance), tile.block,
-                                      spread_affine(tile, affine), dy_sum, dy_x_sum);
+                                      spread_affine<T>(tile, affine), dy_sum, dy_x_sum);
   std::fill_n(partials, tile.channels, GradientSums());
   for_each_stretch(tile, [&](std::int64_t c, std::int64_t column) {
     partials[c].merge({sum_of(dy_sum + column, tile.inner), sum_of(dy_x_sum + column, tile.inner)});
@@ -227,9 +275,19 @@ void sum_gradients(const BackwardOperands<T>& operands, const Tile& tile,
 
 template <class T>
 void write_gradients(const BackwardOperands<T>& operands, const Tile& tile, std::int64_t distance,
-                     const Affine<Wide<T>>* affine, const GradientAffine<Wide<T>>* gradient) {
-  kernels::columns<T>().backward(operands.at(tile.offset, distance), tile.block,
-                                 spread_affine(tile, affine), spread_gradient(tile, gradient));
+                     const ChannelAffine<T>* affine, const ChannelGradient<T>* gradient) {
+  using P = Wide<T>;
+  const auto a = spread_affine<T>(tile, affine);
+  const auto g = spread_gradient<T>(tile, affine, gradient);
+  for_each_fitting(
+      tile,
+      [&](std::int64_t c) { return kernels::fits<P>(affine[c]) && kernels::fits<P>(gradient[c]); },
+      [&](std::int64_t offset, const kernels::Block& block, std::int64_t i) {
+        kernels::columns<T>().backward(operands.at(offset, distance), block, a.from(i), g.from(i));
+      },
+      [&](std::int64_t c, std::int64_t offset, const kernels::Piece& piece) {
+        kernels::ExtendedRange<T>::backward(operands.at(offset), piece, affine[c], gradient[c]);
+      });
 }
 
 // Calls f(tile) for all tiles of a matrix, in the order of memory.
@@ -243,61 +301,71 @@ void for_each_tile(const Tiling& tiling, int most_threads, const F& f) {
 }  // namespace
 
 template <class T>
-void Columns<T>::moments(const T* x, VisitMoments visit) const {
+kernels::Piece Columns<T>::piece_of(std::int64_t channels) const {
+  return {rows_, channels * inner_, channels_ * inner_};
+}
+
+template <class T>
+void Columns<T>::moments(const T* x, VisitMoments<T> visit) const {
   const Tiling tiling(rows_, channels_, inner_, sizeof(T), 2, group_);
   const std::int64_t groups = channels_ / group_;
   const bool prefetches =
       exceeds_cache(matrices_ * tiling.size() * static_cast<std::int64_t>(sizeof(T)));
   for_each_matrix(tiling, matrices_, [&](std::int64_t matrix, int threads) {
+    const T* const of_matrix = x + matrix * tiling.size();
     reduce_then_apply<Moments>(
         tiling, group_, threads,
         [&](const Tile& tile, Moments* partials) {
-          sum_moments(x + matrix * tiling.size(), tile, prefetches, partials);
+          sum_moments(of_matrix, tile, prefetches, partials);
         },
-        [&](std::int64_t g, const Moments* m) { visit(matrix * groups + g, merged(m, group_)); },
+        [&](std::int64_t g, const Moments* m) {
+          visit(matrix * groups + g, checked_moments(of_matrix + g * group_ * inner_,
+                                                     piece_of(group_), merged(m, group_), 0));
+        },
         kNoApply);
   });
 }
 
 template <class T>
-void Columns<T>::forward(const ForwardOperands<T>& operands, const Affine<P>* coefficients) const {
+void Columns<T>::forward(const ForwardOperands<T>& operands, const ChannelAffine<T>* affine) const {
   const Tiling tiling(rows_, channels_, inner_, sizeof(T), 1, group_);
   for_each_matrix(tiling, matrices_, [&](std::int64_t matrix, int threads) {
-    const Affine<P>* const affine = coefficients + matrix * channels_;
+    const ForwardOperands<T> of_matrix = operands.at(matrix * tiling.size());
     for_each_tile(tiling, threads, [&](const Tile& tile) {
-      kernels::columns<T>().forward(
-          operands.at(matrix * tiling.size() + tile.offset, tile.prefetch_distance), tile.block,
-          spread_affine(tile, affine));
+      write_forward(of_matrix, tile, tile.prefetch_distance, affine + matrix * channels_);
     });
   });
 }
 
 template <class T>
-void Columns<T>::normalize(const ForwardOperands<T>& operands, AffineFromMoments<T> affine) const {
+void Columns<T>::normalize(const ForwardOperands<T>& operands, double eps,
+                           AffineFromMoments<T> affine) const {
   const Tiling tiling(rows_, channels_, inner_, sizeof(T), 2, group_);
   const std::int64_t groups = channels_ / group_;
-  auto* const coefficients = scratch<Affine<P>, Scratch::affine>(matrices_ * channels_);
+  auto* const coefficients = scratch<ChannelAffine<T>, Scratch::affine>(matrices_ * channels_);
   for_each_matrix(tiling, matrices_, [&](std::int64_t matrix, int threads) {
-    const std::int64_t start = matrix * tiling.size();
-    Affine<P>* const of_matrix = coefficients + matrix * channels_;
+    const ForwardOperands<T> of_matrix = operands.at(matrix * tiling.size());
+    ChannelAffine<T>* const affine_of_matrix = coefficients + matrix * channels_;
     reduce_then_apply<Moments>(
         tiling, group_, threads,
         [&](const Tile& tile, Moments* partials) {
-          sum_moments(operands.x + start, tile, operands.non_temporal, partials);
+          sum_moments(of_matrix.x, tile, operands.non_temporal, partials);
         },
         [&](std::int64_t g, const Moments* m) {
-          affine(matrix * groups + g, merged(m, group_), of_matrix + g * group_);
+          affine(matrix * groups + g,
+                 checked_moments(of_matrix.x + g * group_ * inner_, piece_of(group_),
+                                 merged(m, group_), eps),
+                 affine_of_matrix + g * group_);
         },
         [&](const Tile& tile, std::int64_t distance) {
-          kernels::columns<T>().forward(operands.at(start + tile.offset, distance), tile.block,
-                                        spread_affine(tile, of_matrix));
+          write_forward(of_matrix, tile, distance, affine_of_matrix);
         });
   });
 }
 
 template <class T>
-void Columns<T>::gradient_sums(const BackwardOperands<T>& operands, const Affine<P>* affine,
-                               GradientSums* sums) const {
+void Columns<T>::gradient_sums(const BackwardOperands<T>& operands, const ChannelAffine<T>* affine,
+                               ChannelSums<T>* sums) const {
   const Tiling tiling(rows_, channels_, inner_, sizeof(T), 2, 1);
   for_each_matrix(tiling, matrices_, [&](std::int64_t matrix, int threads) {
     const BackwardOperands<T> of_matrix = operands.at(matrix * tiling.size());
@@ -307,13 +375,17 @@ void Columns<T>::gradient_sums(const BackwardOperands<T>& operands, const Affine
         [&](const Tile& tile, GradientSums* partials) {
           sum_gradients(of_matrix, tile, affine + first, partials);
         },
-        [&](std::int64_t c, const GradientSums* total) { sums[first + c] = *total; }, kNoApply);
+        [&](std::int64_t c, const GradientSums* total) {
+          sums[first + c] =
+              checked_sums(of_matrix.at(c * inner_), piece_of(1), affine[first + c], *total);
+        },
+        kNoApply);
   });
 }
 
 template <class T>
-void Columns<T>::backward(const BackwardOperands<T>& operands, const Affine<P>* affine,
-                          const GradientAffine<P>* gradient) const {
+void Columns<T>::backward(const BackwardOperands<T>& operands, const ChannelAffine<T>* affine,
+                          const ChannelGradient<T>* gradient) const {
   const Tiling tiling(rows_, channels_, inner_, sizeof(T), 1, group_);
   for_each_matrix(tiling, matrices_, [&](std::int64_t matrix, int threads) {
     const BackwardOperands<T> of_matrix = operands.at(matrix * tiling.size());
@@ -325,11 +397,11 @@ void Columns<T>::backward(const BackwardOperands<T>& operands, const Affine<P>* 
 }
 
 template <class T>
-void Columns<T>::gradients(const BackwardOperands<T>& operands, const Affine<P>* affine,
+void Columns<T>::gradients(const BackwardOperands<T>& operands, const ChannelAffine<T>* affine,
                            GradientFromSums<T> gradient) const {
   const Tiling tiling(rows_, channels_, inner_, sizeof(T), 2, group_);
   const std::int64_t groups = channels_ / group_;
-  auto* const coefficients = scratch<GradientAffine<P>, Scratch::gradient>(matrices_ * channels_);
+  auto* const coefficients = scratch<ChannelGradient<T>, Scratch::gradient>(matrices_ * channels_);
   for_each_matrix(tiling, matrices_, [&](std::int64_t matrix, int threads) {
     const BackwardOperands<T> of_matrix = operands.at(matrix * tiling.size());
     const std::int64_t first = matrix * channels_;
@@ -338,7 +410,13 @@ void Columns<T>::gradients(const BackwardOperands<T>& operands, const Affine<P>*
         [&](const Tile& tile, GradientSums* partials) {
           sum_gradients(of_matrix, tile, affine + first, partials);
         },
-        [&](std::int64_t g, const GradientSums* sums) {
+        [&](std::int64_t g, const GradientSums* totals) {
+          auto* const sums = scratch<ChannelSums<T>, Scratch::checked_sums>(group_);
+          for (std::int64_t k = 0; k < group_; ++k) {
+            const std::int64_t c = g * group_ + k;
+            sums[k] =
+                checked_sums(of_matrix.at(c * inner_), piece_of(1), affine[first + c], totals[k]);
+          }
           gradient(matrix * groups + g, sums, coefficients + first + g * group_);
         },
         [&](const Tile& tile, std::int64_t distance) {

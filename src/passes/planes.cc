@@ -12,7 +12,10 @@
 #include "src/base/parallel.h"
 #include "src/base/scratch.h"
 #include "src/base/types.h"
+#include "src/kernels/extended.h"
+#include "src/kernels/range.h"
 #include "src/passes/channels.h"
+#include "src/passes/checked.h"
 
 namespace evenkeel {
 namespace {
@@ -34,6 +37,8 @@ struct Pieces {
   std::int64_t offset(std::int64_t channel, std::int64_t index) const {
     return (index / per_plane * planes * c + channel) * s + begin(index);
   }
+  // All of a channel's values, from its first plane on.
+  kernels::Piece whole_channel() const { return {n, s, c * s}; }
   // The distance from a piece to the one that is summed after it.
   std::int64_t to_next(std::int64_t channel, std::int64_t index) const {
     const bool last = index + 1 == per_channel;
@@ -99,12 +104,34 @@ auto moments_of_pieces(const Pieces& pieces, const T* x, bool prefetches) {
 }
 template <class T>
 auto gradient_sums_of_pieces(const Pieces& pieces, const BackwardOperands<T>& operands,
-                             const Affine<Wide<T>>* affine) {
+                             const ChannelAffine<T>* affine) {
   return
       [&pieces, &operands, affine, &kernel = kernels::planes<T>()](std::int64_t c, std::int64_t p) {
         return kernel.gradient_sums(operands.at(pieces.offset(c, p), pieces.to_next(c, p)),
-                                    pieces.piece(p), affine[c]);
+                                    pieces.piece(p), kernels::rounded<Wide<T>>(affine[c]));
       };
+}
+
+template <class T>
+void write_forward(const ForwardOperands<T>& operands, const kernels::Piece& piece,
+                   const ChannelAffine<T>& affine) {
+  using P = Wide<T>;
+  if (kernels::fits<P>(affine)) {
+    kernels::planes<T>().forward(operands, piece, kernels::rounded<P>(affine));
+  } else {
+    kernels::ExtendedRange<T>::forward(operands, piece, affine);
+  }
+}
+template <class T>
+void write_backward(const BackwardOperands<T>& operands, const kernels::Piece& piece,
+                    const ChannelAffine<T>& affine, const ChannelGradient<T>& gradient) {
+  using P = Wide<T>;
+  if (kernels::fits<P>(affine) && kernels::fits<P>(gradient)) {
+    kernels::planes<T>().backward(operands, piece, kernels::rounded<P>(affine),
+                                  kernels::rounded<P>(gradient, affine.center));
+  } else {
+    kernels::ExtendedRange<T>::backward(operands, piece, affine, gradient);
+  }
 }
 
 constexpr auto kNoApply = [](std::int64_t, std::int64_t, std::int64_t) {};
@@ -123,70 +150,81 @@ void for_each_plane(std::int64_t n, std::int64_t c, std::int64_t s, const F& f) 
 
 // The planes of a group's channels are contiguous: its moments are those of one longer plane.
 template <class T>
-void Planes<T>::moments(const T* x, VisitMoments visit) const {
+void Planes<T>::moments(const T* x, VisitMoments<T> visit) const {
   const Pieces summed{n_, c_ / group_, group_ * s_};
   const bool prefetches = exceeds_cache(n_ * c_ * s_ * static_cast<std::int64_t>(sizeof(T)));
   reduce_then_apply<Moments>(
       summed.c, summed, summed, moments_of_pieces(summed, x, prefetches),
-      [&](std::int64_t group, const Moments* m) { visit(group, *m); }, kNoApply);
+      [&](std::int64_t group, const Moments* m) {
+        visit(group, checked_moments(x + group * summed.s, summed.whole_channel(), *m, 0));
+      },
+      kNoApply);
 }
 
 template <class T>
-void Planes<T>::forward(const ForwardOperands<T>& operands, const Affine<P>* coefficients) const {
-  const auto& kernel = kernels::planes<T>();
+void Planes<T>::forward(const ForwardOperands<T>& operands, const ChannelAffine<T>* affine) const {
   for_each_plane(n_, c_, s_, [&](std::int64_t c, std::int64_t offset, const kernels::Piece& piece) {
-    kernel.forward(operands.at(offset), piece, coefficients[c]);
+    write_forward(operands.at(offset), piece, affine[c]);
   });
 }
 
 template <class T>
-void Planes<T>::normalize(const ForwardOperands<T>& operands, AffineFromMoments<T> affine) const {
-  const auto& kernel = kernels::planes<T>();
+void Planes<T>::normalize(const ForwardOperands<T>& operands, double eps,
+                          AffineFromMoments<T> affine) const {
   const Pieces summed{n_, c_ / group_, group_ * s_}, written{n_, c_, s_};
-  auto* const coefficients = scratch<Affine<P>, Scratch::affine>(c_);
+  auto* const coefficients = scratch<ChannelAffine<T>, Scratch::affine>(c_);
   reduce_then_apply<Moments>(
       summed.c, summed, written, moments_of_pieces(summed, operands.x, operands.non_temporal),
       [&](std::int64_t group, const Moments* m) {
-        affine(group, *m, coefficients + group * group_);
+        affine(group,
+               checked_moments(operands.x + group * summed.s, summed.whole_channel(), *m, eps),
+               coefficients + group * group_);
       },
       [&](std::int64_t c, std::int64_t p, std::int64_t distance) {
-        kernel.forward(operands.at(written.offset(c, p), distance), written.piece(p),
-                       coefficients[c]);
+        write_forward(operands.at(written.offset(c, p), distance), written.piece(p),
+                      coefficients[c]);
       });
 }
 
 template <class T>
-void Planes<T>::gradient_sums(const BackwardOperands<T>& operands, const Affine<P>* affine,
-                              GradientSums* sums) const {
+void Planes<T>::gradient_sums(const BackwardOperands<T>& operands, const ChannelAffine<T>* affine,
+                              ChannelSums<T>* sums) const {
   const Pieces pieces{n_, c_, s_};
   reduce_then_apply<GradientSums>(
       c_, pieces, pieces, gradient_sums_of_pieces(pieces, operands, affine),
-      [&](std::int64_t c, const GradientSums* total) { sums[c] = *total; }, kNoApply);
+      [&](std::int64_t c, const GradientSums* total) {
+        sums[c] = checked_sums(operands.at(c * s_), pieces.whole_channel(), affine[c], *total);
+      },
+      kNoApply);
 }
 
 template <class T>
-void Planes<T>::backward(const BackwardOperands<T>& operands, const Affine<P>* affine,
-                         const GradientAffine<P>* gradient) const {
-  const auto& kernel = kernels::planes<T>();
+void Planes<T>::backward(const BackwardOperands<T>& operands, const ChannelAffine<T>* affine,
+                         const ChannelGradient<T>* gradient) const {
   for_each_plane(n_, c_, s_, [&](std::int64_t c, std::int64_t offset, const kernels::Piece& piece) {
-    kernel.backward(operands.at(offset), piece, affine[c], gradient[c]);
+    write_backward(operands.at(offset), piece, affine[c], gradient[c]);
   });
 }
 
 template <class T>
-void Planes<T>::gradients(const BackwardOperands<T>& operands, const Affine<P>* affine,
+void Planes<T>::gradients(const BackwardOperands<T>& operands, const ChannelAffine<T>* affine,
                           GradientFromSums<T> gradient) const {
-  const auto& kernel = kernels::planes<T>();
   const Pieces pieces{n_, c_, s_};
-  auto* const coefficients = scratch<GradientAffine<P>, Scratch::gradient>(c_);
+  auto* const coefficients = scratch<ChannelGradient<T>, Scratch::gradient>(c_);
   reduce_then_apply<GradientSums>(
       c_ / group_, pieces, pieces, gradient_sums_of_pieces(pieces, operands, affine),
-      [&](std::int64_t group, const GradientSums* sums) {
-        gradient(group, sums, coefficients + group * group_);
+      [&](std::int64_t group, const GradientSums* totals) {
+        const std::int64_t first = group * group_;
+        auto* const sums = scratch<ChannelSums<T>, Scratch::checked_sums>(group_);
+        for (std::int64_t k = 0; k < group_; ++k) {
+          sums[k] = checked_sums(operands.at((first + k) * s_), pieces.whole_channel(),
+                                 affine[first + k], totals[k]);
+        }
+        gradient(group, sums, coefficients + first);
       },
       [&](std::int64_t c, std::int64_t p, std::int64_t distance) {
-        kernel.backward(operands.at(pieces.offset(c, p), distance), pieces.piece(p), affine[c],
-                        coefficients[c]);
+        write_backward(operands.at(pieces.offset(c, p), distance), pieces.piece(p), affine[c],
+                       coefficients[c]);
       });
 }
 

@@ -1,12 +1,15 @@
 #include "src/passes/rows.h"
 
 #include <algorithm>
+#include <atomic>
 #include <vector>
 
 #include "src/base/cache.h"
+#include "src/base/check.h"
 #include "src/base/parallel.h"
 #include "src/base/scratch.h"
 #include "src/base/types.h"
+#include "src/kernels/extended.h"
 
 namespace evenkeel {
 namespace {
@@ -64,17 +67,22 @@ class TaskGradients {
     return row;
   }
 
-  // Sets the gradient to the sum of the rows, in the order of the tasks.
-  void add_up() const {
+  // Sets the gradient to the sum of the rows, in the order of the tasks. Returns whether all of it
+  // is finite.
+  bool add_up() const {
+    std::atomic<bool> finite = true;
     // A block of columns at a time: its sums stay in L1 while the rows pass by.
     constexpr std::int64_t kBlock = kernels::kMaxAddUp;
     const std::int64_t blocks = ceil_div(features(), kBlock);
     const auto& kernel = kernels::rows_backward<T>();
     parallel_for(blocks, threads_for(blocks, tasks_ * features()), [&](std::int64_t block) {
       const std::int64_t begin = block * kBlock;
-      kernel.add_up(rows_ + begin, tasks_, features(), std::min(kBlock, features() - begin),
-                    gradient_.data() + begin);
+      if (!kernel.add_up(rows_ + begin, tasks_, features(), std::min(kBlock, features() - begin),
+                         gradient_.data() + begin)) {
+        finite = false;
+      }
     });
+    return finite;
   }
 
  private:
@@ -142,8 +150,11 @@ void backward_rows(const kernels::RowsBackward<T>& args, std::int64_t samples,
     of_task.dbias = dbiases.start(task);
     kernel.backward(of_task, std::min(most, samples - sample) * all.groups, features / all.groups);
   });
-  dweights.add_up();
-  dbiases.add_up();
+  const bool is_finite = dweights.add_up();
+  if (!dbiases.add_up() || !is_finite) {
+    kernels::ExtendedRange<T>::row_parameters(all, samples * all.groups, features / all.groups,
+                                              data_or_null(dweight), data_or_null(dbias));
+  }
 }
 
 #define EVENKEEL_INSTANTIATE(T)                                                            \

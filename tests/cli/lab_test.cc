@@ -70,6 +70,18 @@ TEST_F(Lab, AReportOfNothingOrOfSomethingElseIsRefused) {
   expect_refused({"lab", "--report", out_}, 1, "expected results of evenkeel lab");
 }
 
+TEST_F(Lab, DataThatFillsNoBatchIsRefusedBeforeAnyTrial) {
+  for (const char* name : {"train-images-idx3-ubyte", "train-labels-idx1-ubyte"}) {
+    write_slice(name, 36, data_);
+  }
+  expect_refused(command({"invariance"}), 1,
+                 "has 33 training images beside the 3 that are held out, expected at least 60, a "
+                 "batch of the experiment invariance");
+  // One whose batches are small enough is not, but the others are looked at first.
+  expect_refused(command({"batch-size", "lrn"}), 1, "a batch of the experiment lrn");
+  EXPECT_FALSE(fs::exists(out_));
+}
+
 TEST_F(Lab, RunsAndReportsAndReusesWhatWasMeasured) {
   const Outcome first = run(command({"identity-init", "invariance"}));
   ASSERT_EQ(first.code, 0) << first.err;

@@ -32,7 +32,8 @@ TEST(Accuracy, BatchNorm) {
         SCOPED_TRACE(name_of(shape) + " mean " + std::to_string(mean));
         const auto x = random_values<float>(shape.size(), mean, 1);
         const auto dy = random_values<float>(shape.size(), 0, 1, 2);
-        std::vector<float> y(x.size()), dx(x.size()), saved_mean(9), rstd(9), dweight(9), dbias(9);
+        std::vector<double> saved_mean(9), rstd(9);
+        std::vector<float> y(x.size()), dx(x.size()), dweight(9), dbias(9);
         batch_norm_forward<float>(
             {.x = view(x, shape), .mean = saved_mean, .rstd = rstd, .y = view(y, shape)});
         EXPECT_LT(rms_error(y, reference::batch_norm(shape, to_double(x), {}, {}, 1e-5).y),
@@ -62,8 +63,8 @@ TEST(Accuracy, LayerNorm) {
       SCOPED_TRACE(mean);
       const auto x = random_values<float>(shape.size(), mean, 1);
       const auto dy = random_values<float>(shape.size(), 0, 1, 2);
-      std::vector<float> y(x.size()), dx(x.size()), saved_mean(500), rstd(500), dweight(200),
-          dbias(200);
+      std::vector<double> saved_mean(500), rstd(500);
+      std::vector<float> y(x.size()), dx(x.size()), dweight(200), dbias(200);
       layer_norm_forward<float>(
           {.x = view(x, shape), .mean = saved_mean, .rstd = rstd, .y = view(y, shape)});
       EXPECT_LT(rms_error(y, reference::layer_norm(shape, to_double(x), {}, {}, 1e-5).y), kForward);
@@ -94,8 +95,8 @@ TEST(Accuracy, GroupNorm) {
         const auto x = random_values<float>(shape.size(), mean, 1);
         const auto dy = random_values<float>(shape.size(), 0, 1, 2);
         const GroupNormOptions options{.groups = 4};
-        std::vector<float> y(x.size()), dx(x.size()), saved_mean(40), rstd(40), dweight(12),
-            dbias(12);
+        std::vector<double> saved_mean(40), rstd(40);
+        std::vector<float> y(x.size()), dx(x.size()), dweight(12), dbias(12);
         group_norm_forward<float>(
             {.x = view(x, shape), .mean = saved_mean, .rstd = rstd, .y = view(y, shape)}, options);
         EXPECT_LT(rms_error(y, reference::group_norm(shape, 4, to_double(x), {}, {}, 1e-5).y),
@@ -126,7 +127,8 @@ TEST(Accuracy, RmsNorm) {
       SCOPED_TRACE(mean);
       const auto x = random_values<float>(shape.size(), mean, 1);
       const auto dy = random_values<float>(shape.size(), 0, 1, 2);
-      std::vector<float> y(x.size()), dx(x.size()), rstd(500), dweight(200);
+      std::vector<double> rstd(500);
+      std::vector<float> y(x.size()), dx(x.size()), dweight(200);
       rms_norm_forward<float>({.x = view(x, shape), .rstd = rstd, .y = view(y, shape)});
       EXPECT_LT(rms_error(y, reference::rms_norm(shape, to_double(x), {}, 1e-5).y), kForward);
       if (mean > 0) continue;  // dx is then a small difference of g and x^ * mean(g*x^)

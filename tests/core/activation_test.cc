@@ -67,8 +67,9 @@ template <class T>
 struct Identity {
   Shape shape;
   std::vector<Wide<T>> mean = std::vector<Wide<T>>(static_cast<std::size_t>(shape.c), 0),
-                       var = std::vector<Wide<T>>(static_cast<std::size_t>(shape.c), Wide<T>{0.5}),
-                       rstd = std::vector<Wide<T>>(static_cast<std::size_t>(shape.c), 1);
+                       var = std::vector<Wide<T>>(static_cast<std::size_t>(shape.c), Wide<T>{0.5});
+  std::vector<double> saved_mean = std::vector<double>(mean.size(), 0),
+                      rstd = std::vector<double>(mean.size(), 1);
 
   std::vector<T> forward(const std::vector<T>& x, const std::vector<T>& residual,
                          const Activation& activation) const {
@@ -88,7 +89,7 @@ struct Identity {
     std::vector<T> dresidual(x.size());
     batch_norm_backward<T>({.dy = view(dy, shape),
                             .x = view(x, shape),
-                            .mean = mean,
+                            .mean = saved_mean,
                             .rstd = rstd,
                             .residual = view_or_absent(residual, shape),
                             .dresidual = view(dresidual, shape)},
@@ -155,7 +156,7 @@ TYPED_TEST(Activations, AtTheirBoundsBehindGroupNorm) {
     for_each_activation([&](const Activation& activation) {
       const Values expected = reference::activate_backward(Values(12, 1), to_double(x), activation);
       for_each_target([&] {
-        const std::vector<Wide<T>> mean(3, 0), rstd(3, 1);
+        const std::vector<double> mean(3, 0), rstd(3, 1);
         std::vector<Wide<T>> dbias(12);
         group_norm_backward<T>({.dy = view(dy, shape),
                                 .x = view(x, shape),

@@ -38,9 +38,9 @@ TYPED_TEST(BatchNormBackwardPass, WithGivenStatistics) {
       SCOPED_TRACE(name_of(shape));
       const auto x = random_values<T>(shape.size(), 1, 2),
                  residual = random_values<T>(shape.size(), 0, 1, 2);
-      const auto mean = random_values<Wide<T>>(c, 1, 1, 3),
-                 rstd = random_values<Wide<T>>(c, 1, 0.1, 4),
-                 weight = random_values<Wide<T>>(c, 1, 0.5, 5),
+      const auto mean = random_values<double>(c, 1, 1, 3),
+                 rstd = random_values<double>(c, 1, 0.1, 4);
+      const auto weight = random_values<Wide<T>>(c, 1, 0.5, 5),
                  bias = random_values<Wide<T>>(c, 0, 1, 6);
       Values variance;
       for (const auto r : rstd) variance.push_back(std::pow(static_cast<double>(r), -2));

@@ -64,8 +64,8 @@ class BatchNormCase {
             .y = view(out, shape)};
   }
   BatchNormOptions options() const { return {.eps = eps, .activation = activation}; }
-  BatchNormBackward<T> backward(const std::vector<Wide<T>>& mean,
-                                const std::vector<Wide<T>>& rstd) const {
+  BatchNormBackward<T> backward(const std::vector<double>& mean,
+                                const std::vector<double>& rstd) const {
     return {.dy = view(dy, shape),
             .x = view(x, shape),
             .weight = weight,

@@ -11,7 +11,7 @@ namespace evenkeel::testing {
 template <class T>
 void expect_batch_norm_forward(const BatchNormCase<T>& c) {
   std::vector<T> y(c.x.size());
-  std::vector<Wide<T>> mean(static_cast<std::size_t>(c.shape.c)), rstd(mean.size());
+  std::vector<double> mean(static_cast<std::size_t>(c.shape.c)), rstd(mean.size());
   BatchNormForward<T> args = c.forward(y);
   args.mean = mean;
   args.rstd = rstd;
@@ -59,7 +59,7 @@ struct BatchNormGradients {
 template <class T>
 void expect_batch_norm_backward(const BatchNormCase<T>& c) {
   const auto channels = static_cast<std::size_t>(c.shape.c);
-  std::vector<Wide<T>> mean(channels), rstd(channels);
+  std::vector<double> mean(channels), rstd(channels);
   std::vector<T> y(c.x.size());
   BatchNormForward<T> forward = c.forward(y);
   forward.mean = mean;

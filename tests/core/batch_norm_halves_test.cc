@@ -62,9 +62,9 @@ void expect_halves(const BatchNormCase<T>& c) {
   const ChannelMoments batch = merged_moments(c);
   ASSERT_EQ(batch.count(), static_cast<double>(c.shape.per_channel()));
   std::vector<T> y(c.x.size());
-  std::vector<Wide<T>> mean(channels), rstd(channels);
+  std::vector<double> mean(channels), rstd(channels);
   for_each_piece(c.shape, [&](std::int64_t first, const Shape& shape) {
-    std::vector<Wide<T>> mean_of_piece(channels), rstd_of_piece(channels);
+    std::vector<double> mean_of_piece(channels), rstd_of_piece(channels);
     batch_norm_forward<T>({.x = samples_of(c.x, first, shape),
                            .weight = c.weight,
                            .bias = c.bias,
@@ -168,7 +168,8 @@ TYPED_TEST(BatchNormHalves, RunningStatisticsAreThoseOfTheWholeBatch) {
   const BatchNormCase<T> c({kSamples, 5, 3}, {});
   for_each_target([&] {
     const ChannelMoments batch = merged_moments(c);
-    std::vector<Wide<T>> alone_mean(5, 1), alone_var(5, 2);
+    std::vector<Wide<T>> alone_mean(5, 1);
+    std::vector<Wide<T>> alone_var(5, 2);
     update_running_statistics<T>(batch, RunningUpdate::moving_average(0.25),
                                  {.mean = alone_mean, .var = alone_var});
     for_each_piece(c.shape, [&](std::int64_t first, const Shape& shape) {
@@ -218,8 +219,9 @@ TEST(BatchNormHalvesErrors, NameTheArgument) {
       },
       {"running.mean has 0"});
 
+  const std::vector<double> statistics(3, 1);
   BatchNormBackward<float> backward{
-      .dy = view(x, shape), .x = view(x, shape), .mean = ones, .rstd = ones};
+      .dy = view(x, shape), .x = view(x, shape), .mean = statistics, .rstd = statistics};
   expect_error([&] { batch_norm_gradient_sums<float>(backward, {.dy = short_out, .dy_x = out}); },
                {"batch_norm_gradient_sums: ", "dy has 2 elements, expected 3"});
   expect_error([&] { batch_norm_gradient_sums<float>(backward, {.dy = out}); },

@@ -72,7 +72,7 @@ TYPED_TEST(BatchNorm, InferenceMatchesTheReference) {
         expected = reference::activate(expected, activation);
         for_each_target([&] {
           std::vector<T> y(x.size());
-          std::vector<Wide<T>> rstd(var.size());
+          std::vector<double> rstd(var.size());
           BatchNormInference<T> args{.x = view(x, shape),
                                      .weight = weight,
                                      .bias = bias,

@@ -55,7 +55,7 @@ void run_sample_norms(const Inputs<T>& inputs, std::size_t offset, std::vector<d
   std::vector<Wide<T>> dweight(channels), dbias(channels);
   for (const std::int64_t groups : {std::int64_t{1}, std::int64_t{2}, shape.c}) {
     if (shape.c % groups != 0) continue;
-    std::vector<Wide<T>> mean(static_cast<std::size_t>(shape.n * groups)), rstd(mean.size());
+    std::vector<double> mean(static_cast<std::size_t>(shape.n * groups)), rstd(mean.size());
     const GroupNormOptions options{.groups = groups,
                                    .activation = groups == 1 ? Activation::none : Activation::silu};
     group_norm_forward<T>(
@@ -72,12 +72,13 @@ void run_sample_norms(const Inputs<T>& inputs, std::size_t offset, std::vector<d
                             .dbias = dbias},
                            options);
     for (auto* v : {&y, &dx}) keep(*v);
-    for (auto* v : {&mean, &rstd, &dweight, &dbias}) keep(*v);
+    for (auto* v : {&mean, &rstd}) keep(*v);
+    for (auto* v : {&dweight, &dbias}) keep(*v);
   }
 
   if (shape.s > 1) {
-    std::vector<Wide<T>> mean(static_cast<std::size_t>(shape.n * shape.c)), rstd(mean.size()),
-        running_mean(channels, 0), running_var(channels, 1);
+    std::vector<double> mean(static_cast<std::size_t>(shape.n * shape.c)), rstd(mean.size());
+    std::vector<Wide<T>> running_mean(channels, 0), running_var(channels, 1);
     instance_norm_forward<T>({.x = x.view(),
                               .weight = weight,
                               .mean = mean,
@@ -94,11 +95,12 @@ void run_sample_norms(const Inputs<T>& inputs, std::size_t offset, std::vector<d
                                .dweight = dweight,
                                .dbias = dbias});
     for (auto* v : {&y, &dx}) keep(*v);
-    for (auto* v : {&mean, &rstd, &running_mean, &running_var, &dweight, &dbias}) keep(*v);
+    for (auto* v : {&mean, &rstd}) keep(*v);
+    for (auto* v : {&running_mean, &running_var, &dweight, &dbias}) keep(*v);
   }
 
-  std::vector<Wide<T>> rstd(static_cast<std::size_t>(shape.n)),
-      feature_weight(static_cast<std::size_t>(shape.c * shape.s));
+  std::vector<double> rstd(static_cast<std::size_t>(shape.n));
+  std::vector<Wide<T>> feature_weight(static_cast<std::size_t>(shape.c * shape.s));
   for (const bool fused : {false, true}) {
     const TensorView<const T> added = fused ? residual.view() : TensorView<const T>();
     rms_norm_forward<T>({.x = x.view(),
@@ -113,7 +115,8 @@ void run_sample_norms(const Inputs<T>& inputs, std::size_t offset, std::vector<d
                           .dx = dx.view(),
                           .dweight = feature_weight});
     for (auto* v : {&y, &sum, &dx}) keep(*v);
-    for (auto* v : {&rstd, &feature_weight}) keep(*v);
+    keep(rstd);
+    keep(feature_weight);
   }
 }
 
@@ -127,7 +130,7 @@ void run_halves(const Inputs<T>& inputs, std::size_t offset, std::vector<double>
   Tensor<T> x(inputs.x, shape, offset), dy(inputs.dy, shape, 2 * offset), y(shape, 2 * offset),
       dx(shape, offset);
   const auto channels = static_cast<std::size_t>(shape.c);
-  std::vector<Wide<T>> mean(channels), rstd(channels);
+  std::vector<double> mean(channels), rstd(channels);
   std::vector<double> sum_dy(channels), sum_dy_x(channels);
   ChannelMoments batch(shape.c);
   batch.add(x.view());
@@ -157,8 +160,9 @@ std::vector<double> run_everything(const Inputs<T>& inputs, std::size_t offset =
       more(shape, offset);
 
   const auto channels = static_cast<std::size_t>(shape.c);
-  std::vector<Wide<T>> mean(channels), rstd(channels), dweight(channels), dbias(channels),
-      running_mean(channels, 0), running_var(channels, 1);
+  std::vector<double> mean(channels), rstd(channels);
+  std::vector<Wide<T>> dweight(channels), dbias(channels), running_mean(channels, 0),
+      running_var(channels, 1);
   const auto weight = random_values<Wide<T>>(shape.c, 1, 0.5, 4),
              bias = random_values<Wide<T>>(shape.c, 0, 0.5, 5);
   for (const bool fused : {false, true}) {
@@ -174,7 +178,8 @@ std::vector<double> run_everything(const Inputs<T>& inputs, std::size_t offset =
                            .y = y.view()},
                           {.update = RunningUpdate::moving_average(0.1), .activation = activation});
     keep(y);
-    for (auto* v : {&mean, &rstd, &running_mean, &running_var}) keep(*v);
+    for (auto* v : {&mean, &rstd}) keep(*v);
+    for (auto* v : {&running_mean, &running_var}) keep(*v);
     for (const Statistics statistics : {Statistics::batch, Statistics::given}) {
       batch_norm_backward<T>({.dy = dy.view(),
                               .x = x.view(),
@@ -195,7 +200,7 @@ std::vector<double> run_everything(const Inputs<T>& inputs, std::size_t offset =
     batch_norm_inference<T>({.x = x.view(),
                              .weight = weight,
                              .bias = bias,
-                             .mean = mean,
+                             .mean = running_mean,
                              .var = running_var,
                              .residual = added,
                              .y = y.view()},
@@ -205,8 +210,8 @@ std::vector<double> run_everything(const Inputs<T>& inputs, std::size_t offset =
 
   const auto samples = static_cast<std::size_t>(shape.n);
   const auto features = static_cast<std::size_t>(shape.c * shape.s);
-  std::vector<Wide<T>> row_mean(samples), row_rstd(samples), feature_weight(features),
-      feature_bias(features);
+  std::vector<double> row_mean(samples), row_rstd(samples);
+  std::vector<Wide<T>> feature_weight(features), feature_bias(features);
   for (const bool fused : {false, true}) {
     const TensorView<const T> added = fused ? residual.view() : TensorView<const T>();
     layer_norm_forward<T>({.x = x.view(),
@@ -224,7 +229,8 @@ std::vector<double> run_everything(const Inputs<T>& inputs, std::size_t offset =
                             .dweight = feature_weight,
                             .dbias = feature_bias});
     for (auto* v : {&y, &more, &dx}) keep(*v);
-    for (auto* v : {&row_mean, &row_rstd, &feature_weight, &feature_bias}) keep(*v);
+    for (auto* v : {&row_mean, &row_rstd}) keep(*v);
+    for (auto* v : {&feature_weight, &feature_bias}) keep(*v);
   }
 
   local_response_norm_forward<T>({.x = x.view(), .y = y.view()});

@@ -10,6 +10,8 @@ struct Tensors {
   Shape shape{4, 3, 2};
   std::vector<float> x = random_values<float>(24), y = std::vector<float>(24, 42),
                      three = {1, 1, 1}, two = {1, 1}, four = {1, 1, 1, 1}, six = {1, 1, 1, 1, 1, 1};
+  // For statistics.
+  std::vector<double> two_saved = {1, 1}, three_saved = {1, 1, 1}, four_saved = {1, 1, 1, 1};
 
   BatchNormForward<float> batch_norm() { return {.x = view(x, shape), .y = view(y, shape)}; }
   LayerNormForward<float> layer_norm() { return {.x = view(x, shape), .y = view(y, shape)}; }
@@ -29,9 +31,9 @@ TEST(BatchNormErrors, NameTheArgument) {
   refuses([&](auto& a) { a.weight = t.two; },
           {"batch_norm: weight has 2 elements, expected 3 (channels)"});
   refuses([&](auto& a) { a.bias = t.four; }, {"bias has 4 elements, expected 3"});
-  refuses([&](auto& a) { a.mean = t.two; }, {"mean has 2"});
-  refuses([&](auto& a) { a.rstd = t.two; }, {"rstd has 2"});
-  refuses([&](auto& a) { a.y = {}; }, {"y has the shape"});
+  refuses([&](auto& a) { a.mean = t.two_saved; }, {"mean has 2"});
+  refuses([&](auto& a) { a.rstd = t.two_saved; }, {"rstd has 2"});
+  refuses([&](auto& a) { a.y = {}; }, {"batch_norm: y is absent, expected (N=4, C=3, S=2)"});
   refuses([&](auto& a) { a.y.shape.layout = Layout::channels_last; },
           {"y has the shape", "channels-last", "expected", "channels-first"});
   refuses([&](auto& a) { a.x.data = nullptr; }, {"x has no data", "24 elements"});
@@ -48,16 +50,18 @@ TEST(BatchNormErrors, NameTheArgument) {
   refuses(nothing, {"running.mean has 0"}, {.update = RunningUpdate::moving_average(0.1)});
   refuses([&](auto& a) { a.running = {.mean = t.three, .var = t.two}; }, {"running.var has 2"},
           {.update = RunningUpdate::moving_average(0.1)});
-  refuses([&](auto& a) { a.running = {.mean = t.three, .var = t.three}; },
-          {"new_batch_weight is 1.5", "[0, 1]"}, {.update = RunningUpdate::moving_average(1.5)});
-  refuses([&](auto& a) { a.running = {.mean = t.three, .var = t.three}; }, {"new_batch_weight"},
-          {.update = RunningUpdate::moving_average(kNan)});
-  refuses([&](auto& a) { a.running = {.mean = t.three, .var = t.three}; },
-          {"cumulative", "running.batches"}, {.update = RunningUpdate::cumulative()});
+  std::vector<float> var = {1, 1, 1};
+  const auto gives_running = [&](auto& a) { a.running = {.mean = t.three, .var = var}; };
+  refuses(gives_running, {"new_batch_weight is 1.5", "[0, 1]"},
+          {.update = RunningUpdate::moving_average(1.5)});
+  refuses(gives_running, {"new_batch_weight"}, {.update = RunningUpdate::moving_average(kNan)});
+  refuses(gives_running, {"cumulative", "running.batches"},
+          {.update = RunningUpdate::cumulative()});
 }
 
 TEST(BatchNormErrors, OneValuePerChannelInTraining) {
   const std::vector<float> x = {1, 2, 3};
+  const std::vector<double> saved = {1, 2, 3};
   std::vector<float> y(3);
   const std::vector<std::string> words = {"one value per channel", "batch_norm_inference"};
   for (const Layout layout : {Layout::channels_first, Layout::channels_last}) {
@@ -68,8 +72,8 @@ TEST(BatchNormErrors, OneValuePerChannelInTraining) {
         [&] {
           batch_norm_backward<float>({.dy = view(x, shape),
                                       .x = view(x, shape),
-                                      .mean = x,
-                                      .rstd = x,
+                                      .mean = saved,
+                                      .rstd = saved,
                                       .dx = view(y, shape)});
         },
         words);
@@ -94,7 +98,7 @@ TEST(BatchNormErrors, InferenceAndBackwardNeedTheirStatistics) {
       [&] {
         batch_norm_backward<float>({.dy = view(t.x, t.shape),
                                     .x = view(t.x, t.shape),
-                                    .mean = t.three,
+                                    .mean = t.three_saved,
                                     .dx = view(t.y, t.shape)});
       },
       {"batch_norm_backward: rstd has 0"});
@@ -102,8 +106,8 @@ TEST(BatchNormErrors, InferenceAndBackwardNeedTheirStatistics) {
       [&] {
         batch_norm_backward<float>({.dy = view(t.x, {2, 3, 2}),
                                     .x = view(t.x, t.shape),
-                                    .mean = t.three,
-                                    .rstd = t.three});
+                                    .mean = t.three_saved,
+                                    .rstd = t.three_saved});
       },
       {"dy has the shape", "N=2"});
   expect_error(
@@ -124,8 +128,8 @@ TEST(BatchNormErrors, BackwardNamesWhatBelongsToTheActivation) {
     for (const Activation activation : {Activation::none, Activation::relu}) {
       BatchNormBackward<float> args{.dy = view(t.x, t.shape),
                                     .x = view(t.x, t.shape),
-                                    .mean = t.three,
-                                    .rstd = t.three,
+                                    .mean = t.three_saved,
+                                    .rstd = t.three_saved,
                                     .dx = view(t.y, t.shape)};
       change(args);
       expect_error(
@@ -161,8 +165,8 @@ TEST(LayerNormErrors, NameTheArgument) {
   refuses([&](auto& a) { a.weight = t.three; },
           {"layer_norm: weight has 3 elements, expected 6 (features)"});
   refuses([&](auto& a) { a.bias = t.four; }, {"bias has 4"});
-  refuses([&](auto& a) { a.mean = t.three; }, {"mean has 3 elements, expected 4 (samples)"});
-  refuses([&](auto& a) { a.rstd = t.three; }, {"rstd has 3"});
+  refuses([&](auto& a) { a.mean = t.three_saved; }, {"mean has 3 elements, expected 4 (samples)"});
+  refuses([&](auto& a) { a.rstd = t.three_saved; }, {"rstd has 3"});
   refuses([&](auto& a) { a.y.shape = {2, 3, 4}; }, {"y has the shape"});
   refuses([](auto&) {}, {"eps is 0"}, 0);
   refuses([](auto&) {}, {"eps is", "nan"}, kNan);
@@ -184,8 +188,8 @@ TEST(LayerNormErrors, NameTheArgument) {
       [&] {
         layer_norm_backward<float>({.dy = view(t.x, t.shape),
                                     .x = view(t.x, t.shape),
-                                    .mean = t.four,
-                                    .rstd = t.four,
+                                    .mean = t.four_saved,
+                                    .rstd = t.four_saved,
                                     .dx = view(t.y, t.shape),
                                     .dweight = t.two});
       },
@@ -194,8 +198,8 @@ TEST(LayerNormErrors, NameTheArgument) {
       [&] {
         layer_norm_backward<float>({.dy = view(t.x, t.shape),
                                     .x = view(t.x, t.shape),
-                                    .mean = t.four,
-                                    .rstd = t.four,
+                                    .mean = t.four_saved,
+                                    .rstd = t.four_saved,
                                     .dsum = view(t.x, {4, 6}),
                                     .dx = view(t.y, t.shape)});
       },
@@ -207,7 +211,8 @@ TEST(LayerNormErrors, NameTheArgument) {
 TEST(EmptyTensors, AreLegal) {
   for (const Shape& shape :
        {Shape{0, 3, 4}, Shape{2, 0, 4}, Shape{2, 3, 0}, Shape{0, 3, 4, Layout::channels_last}}) {
-    std::vector<float> per_channel(static_cast<std::size_t>(shape.c), 1),
+    std::vector<float> per_channel(static_cast<std::size_t>(shape.c), 1);
+    std::vector<double> saved(per_channel.size(), 1),
         per_sample(static_cast<std::size_t>(shape.n), 1);
     const TensorView<float> empty(nullptr, shape);
     batch_norm_forward<float>({.x = empty, .weight = per_channel, .residual = empty, .y = empty},
@@ -219,8 +224,8 @@ TEST(EmptyTensors, AreLegal) {
     std::vector<float> dweight(per_channel.size(), 7), dbias(per_channel.size(), 7);
     batch_norm_backward<float>({.dy = empty,
                                 .x = empty,
-                                .mean = per_channel,
-                                .rstd = per_channel,
+                                .mean = saved,
+                                .rstd = saved,
                                 .dx = empty,
                                 .dweight = dweight,
                                 .dbias = dbias});

@@ -55,8 +55,8 @@ class GroupNormCase {
   GroupNormOptions options() const {
     return {.groups = groups, .eps = eps, .activation = activation};
   }
-  GroupNormBackward<T> backward(const std::vector<Wide<T>>& mean,
-                                const std::vector<Wide<T>>& rstd) const {
+  GroupNormBackward<T> backward(const std::vector<double>& mean,
+                                const std::vector<double>& rstd) const {
     return {.dy = view(dy, shape),
             .x = view(x, shape),
             .weight = weight,

@@ -14,8 +14,8 @@ template <class T>
 void expect_instance_norm(const GroupNormCase<T>& c) {
   const auto channels = static_cast<std::size_t>(c.shape.c);
   std::vector<T> y(c.x.size()), dx(c.x.size());
-  std::vector<Wide<T>> mean(c.normalized.mean.size()), rstd(mean.size()), dweight(channels),
-      dbias(channels);
+  std::vector<double> mean(c.normalized.mean.size()), rstd(mean.size());
+  std::vector<Wide<T>> dweight(channels), dbias(channels);
   InstanceNormForward<T> forward{.x = view(c.x, c.shape),
                                  .weight = c.weight,
                                  .bias = c.bias,

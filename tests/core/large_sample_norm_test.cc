@@ -19,7 +19,7 @@ void expect_group_norm(const Shape& shape, std::int64_t groups, const Activation
              bias = random_values<Wide<T>>(shape.c, 0, 0.5, 5);
   const GroupNormOptions options{.groups = groups, .activation = activation};
   std::vector<T> y(size + 1), dx(size + 1), small_y(size + 1), small_dx(size + 1);
-  std::vector<Wide<T>> mean(static_cast<std::size_t>(shape.n * groups)), rstd(mean.size());
+  std::vector<double> mean(static_cast<std::size_t>(shape.n * groups)), rstd(mean.size());
   std::vector<Wide<T>> dweight(channels), dbias(channels);
   std::vector<double> sum_dweight(channels), sum_dbias(channels);
   const auto run = [&](std::int64_t first, std::int64_t n, T* y_out, T* dx_out) {
@@ -90,7 +90,7 @@ void expect_rms_norm(std::int64_t features) {
   const RmsNormOptions options{.unit_offset = true};
   std::vector<T> y(size + 1), sum(size + 1), dx(size + 1), small_y(size + 1), small_sum(size + 1),
       small_dx(size + 1);
-  std::vector<Wide<T>> rstd(static_cast<std::size_t>(shape.n));
+  std::vector<double> rstd(static_cast<std::size_t>(shape.n));
   std::vector<Wide<T>> dweight(static_cast<std::size_t>(features));
   const auto run = [&](std::int64_t first, std::int64_t n, T* y_out, T* sum_out, T* dx_out,
                        std::span<Wide<T>> dweight_out) {

@@ -22,7 +22,8 @@ void expect_batch_norm(const Shape& shape) {
   const auto weight = random_values<Wide<T>>(shape.c, 1, 0.5, 4),
              bias = random_values<Wide<T>>(shape.c, 0, 0.5, 5);
   std::vector<T> y(size + 1), dx(size + 1), dresidual(size + 1);
-  std::vector<Wide<T>> mean(channels), rstd(channels), dweight(channels), dbias(channels);
+  std::vector<double> mean(channels), rstd(channels);
+  std::vector<Wide<T>> dweight(channels), dbias(channels);
   batch_norm_forward<T>({.x = input(x, shape),
                          .weight = weight,
                          .bias = bias,
@@ -102,7 +103,7 @@ void expect_layer_norm(std::int64_t features) {
   const auto weight = random_values<Wide<T>>(features, 1, 0.5, 4);
   std::vector<T> y(size + 1), sum(size + 1), dx(size + 1), small_y(size + 1), small_sum(size + 1),
       small_dx(size + 1);
-  std::vector<Wide<T>> mean(static_cast<std::size_t>(shape.n)), rstd(mean.size());
+  std::vector<double> mean(static_cast<std::size_t>(shape.n)), rstd(mean.size());
   std::vector<Wide<T>> dweight(static_cast<std::size_t>(features)), dbias(dweight.size());
   const auto run = [&](std::int64_t first, std::int64_t n, T* y_out, T* sum_out, T* dx_out,
                        std::span<Wide<T>> dweight_out, std::span<Wide<T>> dbias_out) {

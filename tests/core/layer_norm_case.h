@@ -56,8 +56,8 @@ class LayerNormCase {
             .residual = view_or_absent(residual, shape),
             .y = view(y, shape)};
   }
-  LayerNormBackward<T> backward(const std::vector<Wide<T>>& mean,
-                                const std::vector<Wide<T>>& rstd) const {
+  LayerNormBackward<T> backward(const std::vector<double>& mean,
+                                const std::vector<double>& rstd) const {
     return {.dy = view(dy, shape),
             .x = view(sum, shape),
             .weight = weight,

@@ -32,7 +32,7 @@ TYPED_TEST(LayerNormValues, EmptySpansAreAbsent) {
   const Shape shape{20, 33};
   const auto x = random_values<T>(shape.size()), dy = random_values<T>(shape.size(), 0, 1, 2);
   std::vector<T> expected(x.size()), y(x.size()), expected_dx(x.size()), dx(x.size());
-  std::vector<Wide<T>> mean(20), rstd(20);
+  std::vector<double> mean(20), rstd(20);
   layer_norm_forward<T>(
       {.x = view(x, shape), .mean = mean, .rstd = rstd, .y = view(expected, shape)});
   layer_norm_backward<T>({.dy = view(dy, shape),
@@ -43,11 +43,13 @@ TYPED_TEST(LayerNormValues, EmptySpansAreAbsent) {
 
   std::vector<Wide<T>> untouched(40, Wide<T>{3});
   const auto none = std::span(untouched).subspan(20, 0);
+  std::vector<double> statistics(40, 3);
+  const auto no_statistics = std::span(statistics).subspan(20, 0);
   layer_norm_forward<T>({.x = view(x, shape),
                          .weight = none,
                          .bias = none,
-                         .mean = none,
-                         .rstd = none,
+                         .mean = no_statistics,
+                         .rstd = no_statistics,
                          .y = view(y, shape)});
   layer_norm_backward<T>({.dy = view(dy, shape),
                           .x = view(x, shape),
@@ -60,6 +62,7 @@ TYPED_TEST(LayerNormValues, EmptySpansAreAbsent) {
   expect_same(y, expected, "y");
   expect_same(dx, expected_dx, "dx");
   EXPECT_EQ(untouched, std::vector<Wide<T>>(40, Wide<T>{3}));
+  EXPECT_EQ(statistics, std::vector<double>(40, 3));
 }
 
 // The features of a sample are its C*S values, whatever the layout.
@@ -95,7 +98,7 @@ TYPED_TEST(LayerNormValues, NonFiniteValuesStayInTheirSample) {
     const Shape shape{40, features};
     const auto at = static_cast<std::size_t>(6 * features - 1);
     const auto clean = random_values<T>(shape.size());
-    std::vector<Wide<T>> mean(40), rstd(40), bad_mean(40), bad_rstd(40);
+    std::vector<double> mean(40), rstd(40), bad_mean(40), bad_rstd(40);
     std::vector<T> expected(clean.size()), y(clean.size()), expected_dx(y.size()), dx(y.size());
     layer_norm_forward<T>({.x = view(clean, shape),
                            .mean = mean,

@@ -59,7 +59,7 @@ class RmsNormCase {
             .residual = view_or_absent(residual, shape),
             .y = view(y, shape)};
   }
-  RmsNormBackward<T> backward(const std::vector<Wide<T>>& rstd) const {
+  RmsNormBackward<T> backward(const std::vector<double>& rstd) const {
     return {.dy = view(dy, shape),
             .x = view(sum, shape),
             .weight = weight,

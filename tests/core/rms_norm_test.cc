@@ -16,7 +16,7 @@ TYPED_TEST_SUITE(RmsNorm, AllTypes, TypeName);
 template <class T>
 void expect_forward(const RmsNormCase<T>& c) {
   std::vector<T> y(c.x.size());
-  std::vector<Wide<T>> rstd(static_cast<std::size_t>(c.shape.n));
+  std::vector<double> rstd(static_cast<std::size_t>(c.shape.n));
   RmsNormForward<T> args = c.forward(y);
   args.rstd = rstd;
   rms_norm_forward<T>(args, c.options);
@@ -100,8 +100,8 @@ TYPED_TEST(RmsNorm, ForwardOfASumMatchesTheReference) {
 
 template <class T>
 void expect_backward(const RmsNormCase<T>& c) {
-  std::vector<Wide<T>> rstd(static_cast<std::size_t>(c.shape.n)),
-      dweight(static_cast<std::size_t>(c.features));
+  std::vector<double> rstd(static_cast<std::size_t>(c.shape.n));
+  std::vector<Wide<T>> dweight(static_cast<std::size_t>(c.features));
   std::vector<T> dx(c.x.size());
   RmsNormForward<T> forward = c.forward(dx);
   forward.rstd = rstd;
@@ -165,7 +165,7 @@ TYPED_TEST(RmsNorm, ASampleDoesNotDependOnItsBatch) {
     const Shape one{1, features};
     for_each_target([&] {
       std::vector<T> y(c.x.size()), dx(c.x.size());
-      std::vector<Wide<T>> rstd(301);
+      std::vector<double> rstd(301);
       RmsNormForward<T> forward = c.forward(y);
       forward.rstd = rstd;
       rms_norm_forward<T>(forward, c.options);
@@ -175,7 +175,7 @@ TYPED_TEST(RmsNorm, ASampleDoesNotDependOnItsBatch) {
       for (const std::int64_t row : {0, 1, 150, 300}) {
         const auto at = row * features;
         std::vector<T> y1(static_cast<std::size_t>(features)), dx1(y1.size());
-        std::vector<Wide<T>> rstd1(1);
+        std::vector<double> rstd1(1);
         rms_norm_forward<T>({.x = {c.x.data() + at, one},
                              .weight = c.weight,
                              .rstd = rstd1,
@@ -206,11 +206,11 @@ TYPED_TEST(RmsNorm, ZerosStayZeros) {
       const std::vector<T> x(static_cast<std::size_t>(shape.size())),
           dy(x.size(), from_double<T>(0.5));
       std::vector<T> y(x.size(), from_double<T>(7)), dx(x.size());
-      std::vector<Wide<T>> rstd(2);
+      std::vector<double> rstd(2);
       rms_norm_forward<T>({.x = view(x, shape), .rstd = rstd, .y = view(y, shape)});
       rms_norm_backward<T>(
           {.dy = view(dy, shape), .x = view(x, shape), .rstd = rstd, .dx = view(dx, shape)});
-      EXPECT_EQ(rstd[0], static_cast<Wide<T>>(1 / std::sqrt(1e-5)));
+      EXPECT_EQ(rstd[0], 1 / std::sqrt(1e-5));
       for (std::size_t i = 0; i < y.size(); ++i) {
         ASSERT_EQ(to_double(y[i]), 0) << i;
         ASSERT_EQ(to_double(dx[i]), to_double(from_double<T>(0.5 * static_cast<double>(rstd[0]))))

@@ -71,6 +71,30 @@ TEST(RunningStatistics, ABatchThatIsNotFiniteIsSkippedAndCounted) {
   }
 }
 
+// A count that is none would give a mean of NaN, or overflow.
+TEST(RunningStatistics, CountsThatAreNoneAreRefused) {
+  constexpr std::int64_t most = std::numeric_limits<std::int64_t>::max();
+  for (const std::int64_t count :
+       {std::int64_t{-1}, std::numeric_limits<std::int64_t>::min(), most}) {
+    for (const auto update : {RunningUpdate::cumulative(), RunningUpdate::moving_average(0.5)}) {
+      for (const bool skipped : {false, true}) {
+        Running running;
+        (skipped ? running.skipped : running.batches) = count;
+        expect_error([&] { running.forward(kBatch, update); },
+                     {skipped ? "running.skipped is " : "running.batches is ",
+                      std::to_string(count), "expected a count"});
+        EXPECT_EQ(running.mean, Running().mean);
+        EXPECT_EQ(running.var, Running().var);
+      }
+    }
+  }
+  Running running;
+  running.batches = most - 1;
+  running.forward(kBatch, RunningUpdate::cumulative());
+  EXPECT_EQ(running.batches, most);
+  EXPECT_EQ(running.mean, Running().mean);
+}
+
 TEST(RunningStatistics, UpdateAloneDoesWhatTheForwardDoes) {
   Running by_forward, alone;
   by_forward.forward(kBatch, RunningUpdate::moving_average(0.1));

@@ -15,6 +15,11 @@ struct Tensors {
   const std::vector<float> four = std::vector<float>(4, 1), six = std::vector<float>(6, 1),
                            eight = std::vector<float>(8, 1), twelve = std::vector<float>(12, 1),
                            twenty_four = std::vector<float>(24, 1);
+  // For statistics.
+  std::vector<double> four_saved = std::vector<double>(4, 1),
+                      five_saved = std::vector<double>(5, 1), six_saved = std::vector<double>(6, 1),
+                      eight_saved = std::vector<double>(8, 1),
+                      twenty_four_saved = std::vector<double>(24, 1);
 
   void expect_untouched() const {
     EXPECT_EQ(y, std::vector<float>(48, 42));
@@ -36,9 +41,10 @@ TEST(GroupNormErrors, ForwardNamesTheArgument) {
   refuses([&](auto& a) { a.weight = t.four; },
           {"group_norm: weight has 4 elements, expected 6 (channels)"});
   refuses([&](auto& a) { a.bias = t.eight; }, {"group_norm: bias has 8 elements, expected 6"});
-  refuses([&](auto& a) { a.mean = t.short_out; }, {"group_norm: mean has 5 elements, expected 8"});
-  refuses([&](auto& a) { a.rstd = t.out; }, {"group_norm: rstd has 24 elements, expected 8"});
-  refuses([&](auto& a) { a.y = {}; }, {"group_norm: y has the shape"});
+  refuses([&](auto& a) { a.mean = t.five_saved; }, {"group_norm: mean has 5 elements, expected 8"});
+  refuses([&](auto& a) { a.rstd = t.twenty_four_saved; },
+          {"group_norm: rstd has 24 elements, expected 8"});
+  refuses([&](auto& a) { a.y = {}; }, {"group_norm: y is absent"});
   refuses([&](auto& a) { a.y.shape.layout = Layout::channels_last; },
           {"y has the shape", "channels-last", "expected", "channels-first"});
   refuses([&](auto& a) { a.x.data = nullptr; }, {"group_norm: x has no data", "48 elements"});
@@ -58,18 +64,18 @@ TEST(GroupNormErrors, BackwardNamesTheArgument) {
                            GroupNormOptions options = {.groups = 2}) {
     GroupNormBackward<float> args{.dy = view(t.x, t.shape),
                                   .x = view(t.x, t.shape),
-                                  .mean = t.eight,
-                                  .rstd = t.eight,
+                                  .mean = t.eight_saved,
+                                  .rstd = t.eight_saved,
                                   .dx = view(t.y, t.shape)};
     change(args);
     expect_error([&] { group_norm_backward<float>(args, options); }, words);
     t.expect_untouched();
   };
   refuses([&](auto& a) { a.mean = {}; }, {"group_norm_backward: mean has 0 elements, expected 8"});
-  refuses([&](auto& a) { a.rstd = t.four; }, {"rstd has 4 elements, expected 8"});
+  refuses([&](auto& a) { a.rstd = t.four_saved; }, {"rstd has 4 elements, expected 8"});
   refuses([&](auto& a) { a.weight = t.four; }, {"weight has 4 elements, expected 6"});
   refuses([&](auto& a) { a.bias = t.four; }, {"bias has 4 elements, expected 6"});
-  refuses([&](auto& a) { a.dy = {}; }, {"dy has the shape"});
+  refuses([&](auto& a) { a.dy = {}; }, {"dy is absent"});
   refuses([&](auto& a) { a.dx.shape.n = 3; }, {"dx has the shape", "N=3", "expected (N=4"});
   refuses([&](auto& a) { a.dweight = t.short_out; }, {"dweight has 5 elements, expected 6"});
   refuses([&](auto& a) { a.dbias = t.short_out; }, {"dbias has 5 elements, expected 6"});
@@ -89,32 +95,33 @@ TEST(InstanceNormErrors, NameTheArgument) {
   refuses([&](auto& a) { a.weight = t.four; },
           {"instance_norm: weight has 4 elements, expected 6 (channels)"});
   refuses([&](auto& a) { a.bias = t.eight; }, {"bias has 8 elements, expected 6"});
-  refuses([&](auto& a) { a.mean = t.short_out; }, {"mean has 5 elements, expected 24"});
-  refuses([&](auto& a) { a.rstd = t.short_out; }, {"rstd has 5 elements, expected 24"});
+  refuses([&](auto& a) { a.mean = t.five_saved; }, {"mean has 5 elements, expected 24"});
+  refuses([&](auto& a) { a.rstd = t.five_saved; }, {"rstd has 5 elements, expected 24"});
   refuses([&](auto& a) { a.y.shape.c = 3; }, {"instance_norm: y has the shape"});
   refuses(nothing, {"eps is -"}, {.eps = -1e-5});
   refuses(nothing, {"running.mean has 0"}, {.update = RunningUpdate::moving_average(0.1)});
-  std::vector<float> running(6, 42);
+  std::vector<float> running(6, 42), var(6, 42);
   refuses([&](auto& a) { a.running = {.mean = running, .var = t.short_out}; },
           {"running.var has 5 elements, expected 6"},
           {.update = RunningUpdate::moving_average(0.1)});
-  refuses([&](auto& a) { a.running = {.mean = running, .var = running}; },
+  refuses([&](auto& a) { a.running = {.mean = running, .var = var}; },
           {"new_batch_weight is 1.5", "[0, 1]"}, {.update = RunningUpdate::moving_average(1.5)});
-  refuses([&](auto& a) { a.running = {.mean = running, .var = running}; },
+  refuses([&](auto& a) { a.running = {.mean = running, .var = var}; },
           {"cumulative", "running.batches"}, {.update = RunningUpdate::cumulative()});
   EXPECT_EQ(running, std::vector<float>(6, 42));
+  EXPECT_EQ(var, running);
 
   const auto backward_refuses = [&](auto change, const std::vector<std::string>& words) {
     InstanceNormBackward<float> args{.dy = view(t.x, t.shape),
                                      .x = view(t.x, t.shape),
-                                     .mean = t.twenty_four,
-                                     .rstd = t.twenty_four,
+                                     .mean = t.twenty_four_saved,
+                                     .rstd = t.twenty_four_saved,
                                      .dx = view(t.y, t.shape)};
     change(args);
     expect_error([&] { instance_norm_backward<float>(args); }, words);
     t.expect_untouched();
   };
-  backward_refuses([&](auto& a) { a.mean = t.six; },
+  backward_refuses([&](auto& a) { a.mean = t.six_saved; },
                    {"instance_norm_backward: mean has 6 elements, expected 24"});
   backward_refuses([&](auto& a) { a.rstd = {}; }, {"rstd has 0 elements, expected 24"});
   backward_refuses([&](auto& a) { a.dweight = t.short_out; }, {"dweight has 5"});
@@ -144,7 +151,7 @@ TEST(RmsNormErrors, NameTheArgument) {
   };
   refuses([&](auto& a) { a.weight = t.six; },
           {"rms_norm: weight has 6 elements, expected 12 (features)"});
-  refuses([&](auto& a) { a.rstd = t.short_out; },
+  refuses([&](auto& a) { a.rstd = t.five_saved; },
           {"rms_norm: rstd has 5 elements, expected 4 (samples)"});
   refuses([&](auto& a) { a.y.shape = {4, 2, 6}; }, {"rms_norm: y has the shape"});
   refuses(
@@ -168,7 +175,7 @@ TEST(RmsNormErrors, NameTheArgument) {
   const auto backward_refuses = [&](auto change, const std::vector<std::string>& words) {
     RmsNormBackward<float> args{.dy = view(t.x, t.shape),
                                 .x = view(t.x, t.shape),
-                                .rstd = t.four,
+                                .rstd = t.four_saved,
                                 .dx = view(t.y, t.shape)};
     change(args);
     expect_error([&] { rms_norm_backward<float>(args); }, words);
@@ -195,8 +202,9 @@ TEST(EmptyTensors, AreLegalForSampleNorms) {
     const auto zeros = [](std::int64_t size) {
       return std::vector<float>(static_cast<std::size_t>(size));
     };
-    const std::vector<float> per_group = zeros(shape.n * groups),
-                             per_instance = zeros(shape.n * shape.c), per_sample = zeros(shape.n);
+    const std::vector<double> per_group(static_cast<std::size_t>(shape.n * groups)),
+        per_instance(static_cast<std::size_t>(shape.n * shape.c)),
+        per_sample(static_cast<std::size_t>(shape.n));
     const TensorView<float> empty(nullptr, shape);
     group_norm_forward<float>({.x = empty, .y = empty}, {.groups = groups});
     instance_norm_forward<float>({.x = empty, .y = empty});

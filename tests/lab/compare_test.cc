@@ -203,6 +203,26 @@ TEST_F(Compare, EpochsCountWholeBatches) {
   EXPECT_EQ(run(config).arms[0].steps, 10);
 }
 
+// 20 images, of which 2 are held out, of 4 x 4 pixels, which the cnn pools to 1 x 1.
+TEST_F(Compare, TakesTheSmallestData) {
+  const TemporaryDirectory directory;
+  write_dataset(directory.path(), 20, 2, 4);
+  const Dataset tiny = load_dataset(directory.path().string());
+  CompareConfig config = small();
+  config.norms = norm_names();
+  config.batch_size = 18;
+  config.steps = 3;
+  const Results results = compare(config, tiny, observer_, stop_);
+  EXPECT_EQ(results.arms.size(), 2 * norm_names().size());
+  for (const ArmResult& arm : results.arms) {
+    EXPECT_EQ(arm.status, Status::done)
+        << arm.network << " " << arm.norm << ": " << arm.error.value_or("");
+  }
+  config.batch_size.reset();
+  EXPECT_THAT(error_of([&] { compare(config, tiny, observer_, stop_); }),
+              HasSubstr("batch size is 60, expected at most 18 (training images beside the 2"));
+}
+
 TEST_F(Compare, RefusesBadConfigurations) {
   const auto error = [&](auto change) {
     CompareConfig config = small();
@@ -222,6 +242,11 @@ TEST_F(Compare, RefusesBadConfigurations) {
   EXPECT_THAT(error([](auto& c) { c.epochs = 1; }), HasSubstr("steps and epochs"));
   EXPECT_THAT(error([](auto& c) { c.batch_size = 1; }), HasSubstr("batch size is 1"));
   EXPECT_THAT(error([](auto& c) { c.batch_size = 541; }), HasSubstr("at most 540"));
+  EXPECT_THAT(error([](auto& c) {
+                c.steps.reset();
+                c.epochs = std::numeric_limits<std::int64_t>::max();
+              }),
+              HasSubstr("epochs is 9223372036854775807"));
   EXPECT_THAT(error([](auto& c) { c.jobs = 0; }), HasSubstr("jobs is 0"));
   EXPECT_THAT(error([](auto& c) { c.lr = 0; }), HasSubstr("lr is 0"));
   EXPECT_THAT(error([](auto& c) { c.lr = std::numeric_limits<double>::quiet_NaN(); }),

@@ -62,6 +62,39 @@ TEST(Experiments, DrawWithoutAnyTrial) {
   }
 }
 
+// The number of images that the lab asks for is the smallest with which no trial fails; stopped,
+// they make their batches and train no step.
+TEST(Experiments, NeedTheImagesThatTheySay) {
+  const TemporaryDirectory directory;
+  write_dataset(directory.path(), 600, 100, 16);
+  const Dataset data = load_dataset(directory.path().string());
+  const std::atomic<bool> stop = true;
+  for (const auto& one : experiments()) {
+    for (const Mode mode : {Mode::quick, Mode::full}) {
+      SCOPED_TRACE(one.id + ", " + std::string(name_of(mode)));
+      const Design design = one.design(mode);
+      ASSERT_GE(design.batch_size, 2);
+      const auto failures_of = [&](std::int64_t images) {
+        Dataset few = data;
+        few.train = data.train.narrow(0, images);
+        const Context context = {few, stop, [](std::int64_t) {}};
+        int failures = 0;
+        for (const auto& arm : design.arms) {
+          try {
+            one.measure({arm, arm.rates[0], 1, false, mode}, context);
+          } catch (const Error& error) {
+            EXPECT_THAT(error.what(), HasSubstr("training images"));
+            ++failures;
+          }
+        }
+        return failures;
+      };
+      EXPECT_EQ(failures_of(design.batch_size), 0);
+      EXPECT_GT(failures_of(design.batch_size - 1), 0);
+    }
+  }
+}
+
 TEST(Experiments, UnknownOnesAreNamedWithTheKnown) {
   EXPECT_THAT(error_of([] { experiment("momentum"); }),
               AllOf(HasSubstr("unknown experiment 'momentum'"), HasSubstr("invariance")));

@@ -154,6 +154,22 @@ TEST_F(Lab, RefusesBadDesigns) {
   EXPECT_THAT(error([](Design& d) { d.arms[0].rates = {1, 2}; }), HasSubstr("no seed to do it on"));
 }
 
+TEST_F(Lab, RefusesDataThatFillsNoBatch) {
+  Experiment experiment = made_up(0.05, 0.02);
+  experiment.design = [made = experiment.design](Mode mode) {
+    Design design = made(mode);
+    design.batch_size = 541;  // of 600 images 60 are held out
+    return design;
+  };
+  const TemporaryDirectory directory;
+  Watcher watcher;
+  const std::string error = error_of([&] { run(experiment, watcher, directory.path()); });
+  EXPECT_THAT(error, HasSubstr("has 540 training images beside the 60 that are held out"));
+  EXPECT_THAT(error, HasSubstr("expected at least 541, a batch of the experiment made-up"));
+  EXPECT_EQ(watcher.planned_, 0);
+  EXPECT_FALSE(fs::exists(directory / "results.json"));
+}
+
 TEST_F(Lab, DrawsTheReportAnew) {
   const TemporaryDirectory directory;
   Watcher watcher;

@@ -118,8 +118,9 @@ TEST(Networks, RefusesUnknownNamesAndSmallImages) {
   EXPECT_THAT(error_of([] { norm_of("spectral"); }),
               testing::HasSubstr("none, batch, layer, group, instance, rms, lrn"));
   EXPECT_THAT(error_of([] { network_plan("resnet"); }), testing::HasSubstr("mlp, cnn"));
-  EXPECT_THAT(error_of([] { Network(network_plan("cnn"), no_norm(), 3, 28, 1); }),
-              testing::HasSubstr("too small"));
+  EXPECT_THAT(
+      error_of([] { Network(network_plan("cnn"), no_norm(), 3, 28, 1); }),
+      testing::HasSubstr("images of 3 x 28 are too small for its pooling, expected at least 4"));
 }
 
 // By hand: an untrained network whose output weights are 0 gives every class 1/10.

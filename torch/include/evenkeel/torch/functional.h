@@ -12,7 +12,8 @@
 // It is followed where autograd records nothing of the call, because no gradient is enabled or none
 // is asked for; elsewhere y is a new tensor. Autograd learns of the change, so that the backward of
 // another operation that needs x as it was throws, as after torch's own operations in place. An x
-// of other strides is left alone.
+// of other strides is left alone. An x that is overwritten may share no memory with a parameter or
+// statistic, nor with a residual unless that is x itself: anything else throws.
 #pragma once
 
 #include <torch/torch.h>
@@ -33,8 +34,10 @@ namespace evenkeel::nn {
 // stands still where its step is less than half an ulp. Undefined: none.
 struct RunningTensors {
   torch::Tensor mean;
-  torch::Tensor var;      // unbiased
-  torch::Tensor batches;  // one number; optional unless options.update is cumulative
+  torch::Tensor var;  // unbiased
+  // One number, of any type; optional unless options.update is cumulative. Only a cumulative update
+  // reads it, and throws if it is no count: negative, not finite, or beyond 64 bits.
+  torch::Tensor batches;
   // Optional; incremented by each batch that moved nothing, its statistics not being finite.
   std::int64_t* skipped = nullptr;
 };
