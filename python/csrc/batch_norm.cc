@@ -12,7 +12,7 @@ constexpr std::string_view kOp = "batch_norm";
 
 Tensor saved_per_channel(const Tensor& x) {
   const std::array<std::int64_t, 1> channels = {x.size(1)};
-  return empty(x, channels, saved_dtype(x));
+  return empty(x, channels, kSavedDtype);
 }
 
 std::tuple<Tensor, Tensor, Tensor> forward(Tensor x_in, Optional weight_in, Optional bias_in,
@@ -28,8 +28,8 @@ std::tuple<Tensor, Tensor, Tensor> forward(Tensor x_in, Optional weight_in, Opti
     batch_norm_forward<T>({.x = view<const T>(in.x, in.layout),
                            .weight = values<const Wide<T>>(in.weight),
                            .bias = values<const Wide<T>>(in.bias),
-                           .mean = values<Saved<T>>(mean),
-                           .rstd = values<Saved<T>>(rstd),
+                           .mean = values<Saved>(mean),
+                           .rstd = values<Saved>(rstd),
                            .running = running.of_type<T>(),
                            .residual = view<const T>(in.residual, in.layout),
                            .y = view<T>(y, in.layout)},
@@ -62,7 +62,7 @@ std::tuple<Tensor, Tensor, Tensor> inference(Tensor x_in, Optional weight_in, Op
                              .bias = values<const Wide<T>>(in.bias),
                              .mean = values<const Wide<T>>(given_mean),
                              .var = values<const Wide<T>>(var),
-                             .rstd = values<Saved<T>>(rstd),
+                             .rstd = values<Saved>(rstd),
                              .residual = view<const T>(in.residual, in.layout),
                              .y = view<T>(y, in.layout)},
                             {.eps = eps, .activation = activation_of(activation, first, second)});
@@ -87,8 +87,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> backward(Tensor dy_in, Tensor x_in, O
                             .x = view<const T>(in.x, in.layout),
                             .weight = values<const Wide<T>>(in.weight),
                             .bias = values<const Wide<T>>(in.bias),
-                            .mean = values<const Saved<T>>(mean),
-                            .rstd = values<const Saved<T>>(rstd),
+                            .mean = values<const Saved>(mean),
+                            .rstd = values<const Saved>(rstd),
                             .residual = view<const T>(in.residual, in.layout),
                             .dx = view<T>(dx, in.layout),
                             .dresidual = view<T>(dresidual, in.layout),

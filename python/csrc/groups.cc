@@ -13,7 +13,7 @@ constexpr std::string_view kGroup = "group_norm", kInstance = "instance_norm";
 // N * groups values.
 Tensor saved_per_group(const Tensor& x, std::int64_t groups) {
   const std::array<std::int64_t, 1> size = {x.size(0) * groups};
-  return empty(x, size, saved_dtype(x));
+  return empty(x, size, kSavedDtype);
 }
 
 std::tuple<Tensor, Tensor, Tensor> group_forward(Tensor x_in, std::int64_t groups,
@@ -28,8 +28,8 @@ std::tuple<Tensor, Tensor, Tensor> group_forward(Tensor x_in, std::int64_t group
         {.x = view<const T>(in.x, in.layout),
          .weight = values<const Wide<T>>(in.weight),
          .bias = values<const Wide<T>>(in.bias),
-         .mean = values<Saved<T>>(mean),
-         .rstd = values<Saved<T>>(rstd),
+         .mean = values<Saved>(mean),
+         .rstd = values<Saved>(rstd),
          .y = view<T>(y, in.layout)},
         {.groups = groups, .eps = eps, .activation = activation_of(activation, first, second)});
   });
@@ -49,8 +49,8 @@ std::tuple<Tensor, Tensor, Tensor> instance_forward(Tensor x_in, Optional weight
         {.x = view<const T>(in.x, in.layout),
          .weight = values<const Wide<T>>(in.weight),
          .bias = values<const Wide<T>>(in.bias),
-         .mean = values<Saved<T>>(mean),
-         .rstd = values<Saved<T>>(rstd),
+         .mean = values<Saved>(mean),
+         .rstd = values<Saved>(rstd),
          .running = running.of_type<T>(),
          .y = view<T>(y, in.layout)},
         {.eps = eps, .update = running_mean ? update_of(momentum) : RunningUpdate::none()});
@@ -89,8 +89,8 @@ std::tuple<Tensor, Tensor, Tensor> group_backward(Tensor dy, Tensor x, std::int6
          .x = view<const T>(b.in.x, b.in.layout),
          .weight = values<const Wide<T>>(b.in.weight),
          .bias = values<const Wide<T>>(b.in.bias),
-         .mean = values<const Saved<T>>(mean),
-         .rstd = values<const Saved<T>>(rstd),
+         .mean = values<const Saved>(mean),
+         .rstd = values<const Saved>(rstd),
          .dx = view<T>(b.dx, b.in.layout),
          .dweight = values<Wide<T>>(b.dweight),
          .dbias = values<Wide<T>>(b.dbias)},
@@ -107,8 +107,8 @@ std::tuple<Tensor, Tensor, Tensor> instance_backward(Tensor dy, Tensor x, Option
     instance_norm_backward<T>({.dy = view<const T>(b.dy, b.in.layout),
                                .x = view<const T>(b.in.x, b.in.layout),
                                .weight = values<const Wide<T>>(b.in.weight),
-                               .mean = values<const Saved<T>>(mean),
-                               .rstd = values<const Saved<T>>(rstd),
+                               .mean = values<const Saved>(mean),
+                               .rstd = values<const Saved>(rstd),
                                .dx = view<T>(b.dx, b.in.layout),
                                .dweight = values<Wide<T>>(b.dweight),
                                .dbias = values<Wide<T>>(b.dbias)});

@@ -40,7 +40,7 @@ struct Rows {
 
   Tensor saved() const {
     const std::array<std::int64_t, 1> size = {samples};
-    return empty(x, size, saved_dtype(x));
+    return empty(x, size, kSavedDtype);
   }
 
   Tensor x;
@@ -66,8 +66,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> add_layer_norm(Tensor x_in, Optional 
     layer_norm_forward<T>({.x = in.view<const T>(in.x),
                            .weight = values<const Wide<T>>(in.weight),
                            .bias = values<const Wide<T>>(in.bias),
-                           .mean = values<Saved<T>>(mean),
-                           .rstd = values<Saved<T>>(rstd),
+                           .mean = values<Saved>(mean),
+                           .rstd = values<Saved>(rstd),
                            .residual = in.view<const T>(residual),
                            .sum = residual ? in.view<T>(sum) : TensorView<T>{},
                            .y = in.view<T>(y)},
@@ -93,7 +93,7 @@ std::tuple<Tensor, Tensor, Tensor> add_rms_norm(Tensor x_in, Optional residual_i
   dispatch(kRms, in.x, [&]<class T>() {
     rms_norm_forward<T>({.x = in.view<const T>(in.x),
                          .weight = values<const Wide<T>>(in.weight),
-                         .rstd = values<Saved<T>>(rstd),
+                         .rstd = values<Saved>(rstd),
                          .residual = in.view<const T>(residual),
                          .sum = residual ? in.view<T>(sum) : TensorView<T>{},
                          .y = in.view<T>(y)},
@@ -121,8 +121,8 @@ std::tuple<Tensor, Tensor, Tensor> layer_norm_gradient(Tensor dy_in, Tensor x_in
     layer_norm_backward<T>({.dy = in.view<const T>(dy),
                             .x = in.view<const T>(in.x),
                             .weight = values<const Wide<T>>(in.weight),
-                            .mean = values<const Saved<T>>(mean),
-                            .rstd = values<const Saved<T>>(rstd),
+                            .mean = values<const Saved>(mean),
+                            .rstd = values<const Saved>(rstd),
                             .dsum = in.view<const T>(dsum),
                             .dx = in.view<T>(dx),
                             .dweight = values<Wide<T>>(dweight),
@@ -142,7 +142,7 @@ std::tuple<Tensor, Tensor> rms_norm_gradient(Tensor dy_in, Tensor x_in, std::int
     rms_norm_backward<T>({.dy = in.view<const T>(dy),
                           .x = in.view<const T>(in.x),
                           .weight = values<const Wide<T>>(in.weight),
-                          .rstd = values<const Saved<T>>(rstd),
+                          .rstd = values<const Saved>(rstd),
                           .dsum = in.view<const T>(dsum),
                           .dx = in.view<T>(dx),
                           .dweight = values<Wide<T>>(dweight)},

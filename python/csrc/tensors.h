@@ -24,13 +24,10 @@ using torch::stable::Tensor;
 using Optional = std::optional<Tensor>;
 using Sizes = torch::headeronly::IntHeaderOnlyArrayRef;
 
-// What a forward hands to its backward (mean, rstd) beside activations of type T. `saved_dtype` of
-// evenkeel_norm/ops/library.py says the same.
-template <class T>
-using Saved = Wide<T>;
-inline ScalarType saved_dtype(const Tensor& x) {
-  return x.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
-}
+// What a forward hands to its backward: mean and rstd. SAVED_DTYPE of evenkeel_norm/ops/library.py
+// says the same.
+using Saved = double;
+inline constexpr ScalarType kSavedDtype = ScalarType::Double;
 
 // The dtype of the core's Wide<T> for the dtype T of x.
 inline ScalarType wide_dtype(const Tensor& x) {

@@ -222,6 +222,54 @@ def test_opcheck_of_running_statistics(dtype: torch.dtype) -> None:
     torch.library.opcheck(operators.instance_norm.default, (x, None, None, *running(), 0.1, 1e-5))
 
 
+@pytest.mark.parametrize("activation", [("", 0.0, 0.0), ("silu", 0.0, 0.0)], ids=["none", "silu"])
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+def test_halves_of_a_batch_norm(layout: str, activation: tuple[Any, ...]) -> None:
+    """Two uneven parts of a batch give the gradients of the whole."""
+    operators = torch.ops.evenkeel_norm
+    x = laid_out(torch.randn(5, 6, 4, 3), layout)
+    dy, residual, weight = torch.randn_like(x), torch.randn_like(x), torch.rand(6)
+    parts = [slice(0, 2), slice(2, 5)]
+    states = [operators.batch_norm_moments(x[part]) for part in parts]
+    for state, part in zip(states, parts, strict=True):
+        values = x[part].double().transpose(0, 1).flatten(1)
+        expected = torch.cat(
+            [
+                torch.tensor([values.shape[1]], dtype=torch.float64),
+                values.mean(1),
+                values.var(1, correction=0) * values.shape[1],
+            ]
+        )
+        torch.testing.assert_close(state, expected, rtol=1e-6, atol=1e-6)
+    _, mean, rstd = operators.batch_norm(
+        x, weight, None, residual, None, None, None, None, 0.1, 1e-5, *activation
+    )
+    whole = operators.batch_norm_backward(
+        dy, x, weight, None, residual, mean, rstd, False, *activation, 15
+    )
+    args = [(weight, None, residual[part], mean, rstd) for part in parts]
+    sums = [
+        operators.batch_norm_gradient_sums(dy[p], x[p], *a, *activation, 15)
+        for p, a in zip(parts, args, strict=True)
+    ]
+    total = [sum(s) for s in zip(*sums, strict=True)]
+    results = [
+        operators.batch_norm_backward_of_sums(dy[p], x[p], *a, *total[:2], 60.0, *activation, 15)
+        for p, a in zip(parts, args, strict=True)
+    ]
+    dx, dresidual = (torch.cat(r) for r in zip(*results, strict=True))
+    for a, e in zip((dx, total[2], total[3], dresidual), whole, strict=True):
+        torch.testing.assert_close(a, e, rtol=1e-5, atol=1e-5)
+    torch.library.opcheck(operators.batch_norm_moments.default, (x,))
+    torch.library.opcheck(
+        operators.batch_norm_gradient_sums.default, (dy[:2], x[:2], *args[0], *activation, 15)
+    )
+    torch.library.opcheck(
+        operators.batch_norm_backward_of_sums.default,
+        (dy[:2], x[:2], *args[0], *total[:2], 60.0, *activation, 15),
+    )
+
+
 def test_autocast_keeps_the_dtypes() -> None:
     for operation in OPERATIONS:
         for dtype in (torch.float32, torch.bfloat16):

@@ -70,13 +70,12 @@ def wide_dtype(x: Tensor) -> torch.dtype:
     return torch.float64 if x.dtype == torch.float64 else torch.float32
 
 
-def saved_dtype(x: Tensor) -> torch.dtype:
-    """The dtype of what a forward hands to its backward: mean and rstd."""
-    return torch.float64 if x.dtype == torch.float64 else torch.float32
+# What a forward hands to its backward, mean and rstd: a rounded mean would limit the gradients.
+SAVED_DTYPE = torch.float64
 
 
 def saved(x: Tensor, size: Any) -> Tensor:
-    return x.new_empty((size,), dtype=saved_dtype(x))
+    return x.new_empty((size,), dtype=SAVED_DTYPE)
 
 
 def result(x: Tensor, wanted: int, want: Want) -> Tensor:
