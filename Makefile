@@ -22,14 +22,10 @@ lab: ## test what is said about normalization by quick experiments and write a r
 	cmake --build --preset release --parallel $(jobs) --target evenkeel_program
 	build/release/bin/evenkeel lab --all --quick --out build/lab
 
-test: ## build everything and run all tests (installs what is missing; PyTorch into build/venv: some GB)
-	@scripts/install-packages all
-	cmake --preset release --log-level=WARNING
-	cmake --build --preset release --parallel $(jobs)
-	ctest --preset release --parallel $(jobs)
+test: test-cpp ## build everything and run all tests (installs what is missing; PyTorch into build/venv: some GB)
 	scripts/test-python
 
-test-cpp: ## the same without the Python package, for which nothing is downloaded but Debian packages
+test-cpp: ## the same but for the Python package: needs Debian packages alone
 	@scripts/install-packages all
 	cmake --preset release --log-level=WARNING
 	cmake --build --preset release --parallel $(jobs)

@@ -35,15 +35,48 @@ def test_a_mean_of_a_million(operation: Operation, layout: torch.memory_format) 
 
 
 @pytest.mark.parametrize("operation", BY_OWN_STATISTICS, ids=lambda o: o.name)
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
-def test_the_extremes_of_16_bits(operation: Operation, dtype: torch.dtype) -> None:
-    largest = torch.finfo(dtype).max if dtype == torch.float16 else 1e15
-    for scale in (largest / 8, torch.finfo(dtype).smallest_normal * 8):
-        x = (torch.rand(8, 6, 4, 4, dtype=torch.float64) * 2 - 1).mul(scale).to(dtype)
-        y = operation.ours(x, None, None)
-        expected = operation.theirs(x.double(), None, None)
-        assert y.isfinite().all()
-        assert_near(y, expected)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
+def test_gradients_at_a_mean_of_a_million(
+    operation: Operation, layout: torch.memory_format
+) -> None:
+    x = (torch.randn(8, 6, 16, 16, dtype=torch.float64) + 1e6).float()
+    x = x.contiguous(memory_format=layout)
+    dy = torch.randn_like(x)
+    parameters = operation.parameters(x)
+    doubles = [None if p is None else p.double() for p in parameters]
+    actual = with_gradients(operation.ours, x, parameters, dy)[1:]
+    expected = with_gradients(
+        operation.theirs, x.double().contiguous(), doubles, dy.double().contiguous()
+    )[1:]
+    for a, e in zip(actual, expected, strict=True):
+        # Sums of up to 2048 terms of size 10 at most, of which the square root adds up.
+        assert_near(a, e, magnitude=max(10.0, float(e.abs().max())) * 2048**0.5)
+
+
+# Of float: their squares leave its range, upward and downward. Of 16 bits: the largest and the
+# smallest normal ones, and what is below.
+MAGNITUDES = [
+    *((torch.float32, scale) for scale in (1e20, 1e37, 1e-20, 1e-30, 1e-37)),
+    *((torch.bfloat16, scale) for scale in (1e20, 1e37, 1e-30, 1e-37)),
+    *((torch.float16, scale) for scale in (6e4, 1e-4, 1e-6)),
+]
+
+
+@pytest.mark.parametrize("operation", BY_OWN_STATISTICS, ids=lambda o: o.name)
+@pytest.mark.parametrize(("dtype", "scale"), MAGNITUDES, ids=str)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
+def test_any_magnitude(
+    operation: Operation, dtype: torch.dtype, scale: float, layout: torch.memory_format
+) -> None:
+    x = (torch.rand(8, 6, 4, 4, dtype=torch.float64) * 2 - 1).mul(scale).to(dtype)
+    x = x.contiguous(memory_format=layout)
+    dy = torch.randn_like(x)
+    actual = with_gradients(operation.ours, x, [None, None], dy)
+    reference = x.double().contiguous(), [None, None], dy.double().contiguous()
+    expected = with_gradients(operation.theirs, *reference)
+    for a, e in zip(actual, expected, strict=True):
+        assert a.isfinite().all()
+        assert_near(a, e, magnitude=8 * float(e.abs().max()))
 
 
 @every_operation
