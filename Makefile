@@ -3,7 +3,7 @@
 jobs := $(shell nproc)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo lab test test-pytorch core bench bench-pytorch clean
+.PHONY: help demo lab test test-cpp test-pytorch test-python wheel core bench bench-pytorch clean
 
 help: ## print the targets
 	@echo "evenkeel: layer-wise normalization for training deep networks"
@@ -22,7 +22,10 @@ lab: ## test what is said about normalization by quick experiments and write a r
 	cmake --build --preset release --parallel $(jobs) --target evenkeel_program
 	build/release/bin/evenkeel lab --all --quick --out build/lab
 
-test: ## build everything and run all tests (installs what is missing)
+test: test-cpp ## build everything and run all tests (installs what is missing; PyTorch into build/venv: some GB)
+	scripts/test-python
+
+test-cpp: ## the same but for the Python package: needs Debian packages alone
 	@scripts/install-packages all
 	cmake --preset release --log-level=WARNING
 	cmake --build --preset release --parallel $(jobs)
@@ -31,6 +34,14 @@ test: ## build everything and run all tests (installs what is missing)
 test-pytorch: ## build and test the libtorch bridge with pip's PyTorch (installs it into build/venv: some GB)
 	@scripts/install-packages pytorch
 	scripts/test-pytorch
+
+test-python: ## build, install and test the Python package (PyTorch into build/venv: some GB); TORCH=2.10.0 for another
+	@scripts/install-packages pytorch
+	scripts/test-python $(TORCH)
+
+wheel: ## build and check the Python package's wheel for every Python and PyTorch, in build/wheel
+	@scripts/install-packages pytorch
+	scripts/wheel
 
 core: ## build and test the core library alone, without libtorch (installs what is missing)
 	@scripts/install-packages core

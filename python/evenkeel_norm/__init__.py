@@ -1,0 +1,25 @@
+"""Accurate, fast normalization layers for PyTorch on the CPU.
+
+import evenkeel_norm as ek
+ek.replace_normalization(model)
+"""
+
+from importlib.metadata import PackageNotFoundError, version
+
+from . import functional, nn
+from .activation import Activation
+from .replace import Summary, replace_normalization, restore_normalization
+
+try:
+    __version__ = version("evenkeel-norm")
+except PackageNotFoundError:  # the folder itself, not installed
+    __version__ = "0"
+
+__all__ = [
+    "Activation",
+    "Summary",
+    "functional",
+    "nn",
+    "replace_normalization",
+    "restore_normalization",
+]
