@@ -137,7 +137,8 @@ TEST_F(Compare, ReportsDivergenceAndGoesOn) {
   EXPECT_FALSE(results.interrupted);
 }
 
-// Whatever the magnitude of what a network that diverges computes, its arm ends as done or diverged.
+// Whatever the magnitude of what a network that diverges computes, its arm ends as done or
+// diverged.
 TEST_F(Compare, DivergenceIsNoFailureWhateverIsMeasuredAtThatStep) {
   for (const std::int64_t steps : {1, 2, 3, 5}) {
     CompareConfig config = small();
