@@ -21,6 +21,15 @@ void require_several_values(const Check& check, double per_channel) {
                 "with given statistics by batch_norm_inference");
 }
 
+// For double activations beyond 1e154.
+void require_variances(const Check& check, const ChannelMoments& batch) {
+  for (std::size_t c = 0; c < batch.m2().size(); ++c) {
+    if (!std::isinf(batch.m2()[c]) || !std::isfinite(batch.mean()[c])) continue;
+    check.fail("the moments of channel " + std::to_string(c) +
+               " have a variance that exceeds a double; divide its values first");
+  }
+}
+
 template <class T>
 void check_forward(Check& check, const BatchNormForward<T>& args, const BatchNormOptions& options) {
   const Shape& shape = args.x.shape;
@@ -91,8 +100,8 @@ auto* for_each_channel(std::int64_t channels, const CoefficientsOf& of) {
 template <class T>
 const ChannelAffine<T>* affine_of(const BatchNormBackward<T>& args) {
   return for_each_channel<Scratch::affine>(args.x.shape.c, [&](std::int64_t c) {
-    return normalizing<Extended<T>>(value_or(args.mean, c, 0), value_or(args.rstd, c, 1),
-                                    value_or(args.weight, c, 1), value_or(args.bias, c, 0));
+    return ChannelAffine<T>(value_or(args.mean, c, 0), value_or(args.rstd, c, 1),
+                            value_or(args.weight, c, 1), value_or(args.bias, c, 0));
   });
 }
 
@@ -129,13 +138,13 @@ void batch_norm_forward(const BatchNormForward<T>& args, const BatchNormOptions&
   auto* const batch = updates ? scratch<GroupMoments<E>, Scratch::batch_moments>(shape.c) : nullptr;
   with_channels<T>(shape, [&](const ChannelPasses<T>& channels) {
     channels.normalize(operands_of(args, options.activation), options.eps,
-                       [&](std::int64_t c, const GroupMoments<E>& m, Affine<E>* affine) {
+                       [&](std::int64_t c, const GroupMoments<E>& m, ChannelAffine<T>* affine) {
                          const E rstd = rstd_of(m.biased_variance(), options.eps);
                          set_if_wanted(args.mean, c, m.mean);
                          set_if_wanted(args.rstd, c, rstd);
                          if (updates) batch[c] = m;
-                         *affine = normalizing(m.mean, rstd, value_or(args.weight, c, 1),
-                                               value_or(args.bias, c, 0));
+                         *affine = ChannelAffine<T>(m.mean, rstd, value_or(args.weight, c, 1),
+                                                    value_or(args.bias, c, 0));
                        });
   });
   if (updates) {
@@ -158,13 +167,13 @@ void batch_norm_forward(const BatchNormForward<T>& args, const ChannelMoments& b
   if (shape.c == 0) return;
   check.require(batch.count() >= 2, "the moments are of " + exactly(batch.count()) +
                                         " values per channel, expected at least 2");
+  require_variances(check, batch);
   const auto* coefficients = for_each_channel<Scratch::affine>(shape.c, [&](std::int64_t c) {
     const double mean = batch.mean()[static_cast<std::size_t>(c)];
     const double rstd = rstd_of(batch.biased_variance(c), options.eps);
     set_if_wanted(args.mean, c, mean);
     set_if_wanted(args.rstd, c, rstd);
-    return normalizing<Extended<T>>(mean, rstd, value_or(args.weight, c, 1),
-                                    value_or(args.bias, c, 0));
+    return ChannelAffine<T>(mean, rstd, value_or(args.weight, c, 1), value_or(args.bias, c, 0));
   });
   with_channels<T>(shape, [&](const ChannelPasses<T>& channels) {
     channels.forward(operands_of(args, options.activation), coefficients);
@@ -192,8 +201,8 @@ void batch_norm_inference(const BatchNormInference<T>& args,
   const auto* coefficients = for_each_channel<Scratch::affine>(shape.c, [&](std::int64_t c) {
     const double rstd = rstd_of(value_or(args.var, c, 1), options.eps);
     set_if_wanted(args.rstd, c, rstd);
-    return normalizing<Extended<T>>(value_or(args.mean, c, 0), rstd, value_or(args.weight, c, 1),
-                                    value_or(args.bias, c, 0));
+    return ChannelAffine<T>(value_or(args.mean, c, 0), rstd, value_or(args.weight, c, 1),
+                            value_or(args.bias, c, 0));
   });
   with_channels<T>(shape, [&](const ChannelPasses<T>& channels) {
     channels.forward(operands_of(args, options.activation), coefficients);
@@ -230,7 +239,8 @@ void batch_norm_backward(const BatchNormBackward<T>& args,
           operands, affine_of(args),
           [&](std::int64_t c, const ChannelSums<T>* of_channel, GradientAffine<E>* coefficients) {
             set_parameter_gradients(args, c, *of_channel);
-            *coefficients = gradient_of(args, c, count, *of_channel);
+            *coefficients = through_statistics ? gradient_of(args, c, count, *of_channel)
+                                               : ChannelGradient<T>{scale_dy(c), 0, 0};
           });
     } else if (sums) {
       auto* const kept = scratch<ChannelSums<T>, Scratch::channel_sums>(shape.c);
@@ -239,7 +249,7 @@ void batch_norm_backward(const BatchNormBackward<T>& args,
     } else if (args.dx.data && !args.dresidual.data && options.activation == Activation::none) {
       // dx = dy_scale * dy, for which x need not be read.
       const auto* scales = for_each_channel<Scratch::affine>(shape.c, [&](std::int64_t c) {
-        return Affine<E>{0, scale_dy(c), 0};
+        return ChannelAffine<T>(0, value_or(args.rstd, c, 1), value_or(args.weight, c, 1), 0);
       });
       channels.forward({.x = args.dy.data,
                         .residual = nullptr,
@@ -321,6 +331,7 @@ void batch_norm_identity_init(const ChannelMoments& batch, double eps, std::span
   Check check("batch_norm_identity_init");
   check.eps(eps);
   check.require(batch.count() > 0, "the moments are of no values, expected at least one");
+  require_variances(check, batch);
   check.size("weight", weight, batch.channels(), "channels");
   check.size("bias", bias, batch.channels(), "channels");
   for (std::int64_t c = 0; c < batch.channels(); ++c) {

@@ -78,19 +78,19 @@ void normalize_groups(const GroupNormForward<T>& args, const GroupNormOptions& o
                                     .activation = options.activation,
                                     .non_temporal = exceeds_cache(2 * bytes_of<T>(shape))};
   with_sample_channels<T>(shape, channels, [&](const ChannelPasses<T>& passes) {
-    passes.normalize(operands, options.eps,
-                     [&](std::int64_t group, const GroupMoments<E>& m, Affine<E>* coefficients) {
-                       const E rstd = rstd_of(m.biased_variance(), options.eps);
-                       set_if_wanted(args.mean, group, m.mean);
-                       set_if_wanted(args.rstd, group, rstd);
-                       if (kept) kept[group] = m;
-                       const std::int64_t first = group % options.groups * channels;
-                       for (std::int64_t k = 0; k < channels; ++k) {
-                         coefficients[k] =
-                             normalizing(m.mean, rstd, value_or(args.weight, first + k, 1),
-                                         value_or(args.bias, first + k, 0));
-                       }
-                     });
+    passes.normalize(
+        operands, options.eps,
+        [&](std::int64_t group, const GroupMoments<E>& m, ChannelAffine<T>* coefficients) {
+          const E rstd = rstd_of(m.biased_variance(), options.eps);
+          set_if_wanted(args.mean, group, m.mean);
+          set_if_wanted(args.rstd, group, rstd);
+          if (kept) kept[group] = m;
+          const std::int64_t first = group % options.groups * channels;
+          for (std::int64_t k = 0; k < channels; ++k) {
+            coefficients[k] = ChannelAffine<T>(m.mean, rstd, value_or(args.weight, first + k, 1),
+                                               value_or(args.bias, first + k, 0));
+          }
+        });
   });
 }
 
@@ -121,11 +121,11 @@ void backward_groups(const GroupNormBackward<T>& args, const GroupNormOptions& o
                                      .activation = options.activation,
                                      .through_statistics = true,
                                      .non_temporal = exceeds_cache(3 * bytes_of<T>(shape))};
-  auto* const affine = scratch<Affine<E>, Scratch::affine>(shape.n * shape.c);
+  auto* const affine = scratch<ChannelAffine<T>, Scratch::affine>(shape.n * shape.c);
   for (std::int64_t i = 0; i < shape.n * shape.c; ++i) {
     const std::int64_t group = i / channels, c = i % shape.c;
-    affine[i] = normalizing<E>(value_or(args.mean, group, 0), value_or(args.rstd, group, 1),
-                               value_or(args.weight, c, 1), value_or(args.bias, c, 0));
+    affine[i] = ChannelAffine<T>(value_or(args.mean, group, 0), value_or(args.rstd, group, 1),
+                                 value_or(args.weight, c, 1), value_or(args.bias, c, 0));
   }
   auto* const kept = scratch<ChannelSums<T>, Scratch::channel_sums>(shape.n * shape.c);
   with_sample_channels<T>(shape, channels, [&](const ChannelPasses<T>& passes) {

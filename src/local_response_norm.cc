@@ -37,7 +37,7 @@ std::optional<double> constant_factor(const LocalResponseNormOptions& options) {
 }
 template <class T>
 void multiply(const Shape& shape, const T* x, double factor, T* y) {
-  const ChannelAffine<T> affine{0, factor, -0.0};
+  const ChannelAffine<T> affine(0, factor, 1, -0.0);
   Planes<T>(1, 1, shape.size())
       .forward({.x = x,
                 .residual = nullptr,

@@ -25,12 +25,6 @@ void set_if_wanted(std::span<P> values, std::int64_t i, E value) {
   if (!values.empty()) values[static_cast<std::size_t>(i)] = static_cast<P>(value);
 }
 
-// y = (x - mean) * rstd * weight + bias.
-template <class E>
-Affine<E> normalizing(E mean, E rstd, double weight, double bias) {
-  return {mean, rstd * static_cast<E>(weight), static_cast<E>(bias)};
-}
-
 // The gradient through the statistics of a group of `channels` channels. With g = dy * weight and
 // the means over the `count` values of the group:
 //

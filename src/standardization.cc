@@ -74,7 +74,7 @@ void Standardization::apply(TensorView<const T> x, TensorView<T> y) const {
                                              " features, expected " + std::to_string(features()));
   auto* const coefficients = scratch<ChannelAffine<T>, Scratch::affine>(features());
   for (std::size_t i = 0; i < mean.size(); ++i) {
-    coefficients[i] = {mean[i], 1 / static_cast<Extended<T>>(scale[i]), 0};
+    coefficients[i] = {mean[i], 1 / static_cast<Extended<T>>(scale[i]), 1, 0};
   }
   with_channels<T>(x.shape, [&](const ChannelPasses<T>& channels) {
     channels.forward({.x = x.data,

@@ -73,9 +73,13 @@ struct Gate {
   HWY_INLINE Gate(D d, const Activation& a)
       : kind(a.kind), slope(hn::Set(d, static_cast<T>(a.slope))) {}
 
-  HWY_INLINE V value(D d, V v) const { return hn::Mul(v, gate(d, v)); }
+  // A v that overflowed to minus infinity has the gate 0, and their product would be NaN.
+  HWY_INLINE V value(D d, V v) const {
+    return hn::Mul(kind == Activation::Kind::leaky_relu ? v : at_least_lowest(d, v), gate(d, v));
+  }
 
   HWY_INLINE V gradient(D d, V dy, V v) const {
+    v = at_least_lowest(d, hn::Neg(at_least_lowest(d, hn::Neg(v))));
     const V g = gate(d, v);
     switch (kind) {
       case Activation::Kind::silu: {  // s + v * s * (1 - s)
@@ -93,6 +97,12 @@ struct Gate {
   }
 
  private:
+  // The lowest finite number instead of minus infinity. NaN stays NaN.
+  static HWY_INLINE V at_least_lowest(D d, V v) {
+    const V lowest = hn::Set(d, std::numeric_limits<T>::lowest());
+    return hn::IfThenElse(hn::Lt(v, lowest), lowest, v);
+  }
+
   // Not inlined: it takes longer than the call, and there are many calls to compile.
   HWY_NOINLINE V gate(D d, V v) const {
     const V one = hn::Set(d, 1);

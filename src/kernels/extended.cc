@@ -28,19 +28,20 @@ void for_each_value(const Piece& piece, const F& f) {
 
 // The sum of f(offset) over a piece. Partial sums of some thousand values keep rounding errors of
 // the long sums of whole channels small.
-template <class E, class F>
-E sum_over(const Piece& piece, const F& f) {
+template <class Sum, class F>
+Sum sum_over(const Piece& piece, const F& f) {
   constexpr std::int64_t kPart = 4096;
-  E total = 0, part = 0;
+  Sum total{}, part{};
   std::int64_t in_part = 0;
   for_each_value(piece, [&](std::int64_t at) {
     part += f(at);
     if (++in_part < kPart) return;
     total += part;
-    part = 0;
+    part = Sum{};
     in_part = 0;
   });
-  return total + part;
+  total += part;
+  return total;
 }
 
 template <class E>
@@ -95,7 +96,7 @@ template <class T>
 struct Gradient {
   Extended<T> dy, deviation;
 
-  Gradient(const BackwardOperands<T>& operands, std::int64_t at, const Affine<Extended<T>>& a)
+  Gradient(const BackwardOperands<T>& operands, std::int64_t at, const ExactAffine<Extended<T>>& a)
       : dy(load(operands.dy + at)), deviation(load(operands.x + at) - a.center) {
     if (operands.activation == Activation::none) return;
     Extended<T> v = deviation * a.scale + a.offset;
@@ -156,7 +157,7 @@ GroupMoments<Extended<T>> ExtendedRange<T>::moments(const T* x, const Piece& pie
 
 template <class T>
 void ExtendedRange<T>::forward(const ForwardOperands<T>& operands, const Piece& piece,
-                               const Affine<E>& a) {
+                               const ExactAffine<E>& a) {
   for_each_value(piece, [&](std::int64_t at) {
     E v = (load(operands.x + at) - a.center) * a.scale + a.offset;
     if (operands.residual) v += load(operands.residual + at);
@@ -167,17 +168,16 @@ void ExtendedRange<T>::forward(const ForwardOperands<T>& operands, const Piece& 
 template <class T>
 BasicGradientSums<Extended<T>> ExtendedRange<T>::gradient_sums(const BackwardOperands<T>& operands,
                                                                const Piece& piece,
-                                                               const Affine<E>& a) {
-  return {sum_over<E>(piece, [&](std::int64_t at) { return Gradient<T>(operands, at, a).dy; }),
-          sum_over<E>(piece, [&](std::int64_t at) {
-            const Gradient<T> g(operands, at, a);
-            return g.dy * g.deviation;
-          })};
+                                                               const ExactAffine<E>& a) {
+  return sum_over<BasicGradientSums<E>>(piece, [&](std::int64_t at) {
+    const Gradient<T> g(operands, at, a);
+    return BasicGradientSums<E>{g.dy, g.dy * g.deviation};
+  });
 }
 
 template <class T>
 void ExtendedRange<T>::backward(const BackwardOperands<T>& operands, const Piece& piece,
-                                const Affine<E>& a, const GradientAffine<E>& g) {
+                                const ExactAffine<E>& a, const GradientAffine<E>& g) {
   for_each_value(piece, [&](std::int64_t at) {
     const Gradient<T> in(operands, at, a);
     if (operands.dresidual) store(in.dy, operands.dresidual + at);
@@ -186,6 +186,27 @@ void ExtendedRange<T>::backward(const BackwardOperands<T>& operands, const Piece
     if (operands.through_statistics) dx += in.deviation * g.x_scale + g.offset;
     store(dx, operands.dx + at);
   });
+}
+
+template <class T>
+bool ExtendedRange<T>::any_not_finite(const T* values, const Piece& piece) {
+  for (std::int64_t n = 0; n < piece.count; ++n) {
+    for (std::int64_t i = 0; i < piece.length; ++i) {
+      if (!std::isfinite(load(values + n * piece.stride + i))) return true;
+    }
+  }
+  return false;
+}
+
+template <class T>
+bool ExtendedRange<T>::all_equal(const T* values, const Piece& piece) {
+  const E first = load(values);
+  for (std::int64_t n = 0; n < piece.count; ++n) {
+    for (std::int64_t i = 0; i < piece.length; ++i) {
+      if (load(values + n * piece.stride + i) != first) return false;
+    }
+  }
+  return true;
 }
 
 template <class T>
@@ -252,6 +273,9 @@ template <class T>
 void ExtendedRange<T>::row_parameters(const RowsBackward<T>& args, std::int64_t rows,
                                       std::int64_t cols, Wide<T>* dweight, Wide<T>* dbias) {
   const std::int64_t features = args.groups * cols;
+  if (any_not_finite(args.dy, {1, rows * cols, 0}) || any_not_finite(args.x, {1, rows * cols, 0})) {
+    return;
+  }
   std::vector<E> weight(static_cast<std::size_t>(features)), bias(weight);
   for (std::int64_t row = 0; row < rows; ++row) {
     const BackwardRow<T> in(args, row, cols);

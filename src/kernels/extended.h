@@ -21,11 +21,16 @@ struct ExtendedRange {
 
   // Planes; and columns, whose values in a block of rows are a piece as well.
   static GroupMoments<E> moments(const T* x, const Piece& piece);
-  static void forward(const ForwardOperands<T>& operands, const Piece& piece, const Affine<E>& a);
+  static void forward(const ForwardOperands<T>& operands, const Piece& piece,
+                      const ExactAffine<E>& a);
   static BasicGradientSums<E> gradient_sums(const BackwardOperands<T>& operands, const Piece& piece,
-                                            const Affine<E>& a);
-  static void backward(const BackwardOperands<T>& operands, const Piece& piece, const Affine<E>& a,
-                       const GradientAffine<E>& g);
+                                            const ExactAffine<E>& a);
+  static void backward(const BackwardOperands<T>& operands, const Piece& piece,
+                       const ExactAffine<E>& a, const GradientAffine<E>& g);
+  // Whether there is NaN or infinity.
+  static bool any_not_finite(const T* values, const Piece& piece);
+  // Whether all values are the same, so that they have no variance at all.
+  static bool all_equal(const T* values, const Piece& piece);
   // Whether a sum of dy * (x - center) over the piece, found too small to be trusted, lacks
   // products that underflowed in Wide<T>.
   static bool loses_products(const BackwardOperands<T>& operands, const Piece& piece, E center);

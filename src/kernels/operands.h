@@ -37,6 +37,17 @@ struct Affine {
   P center, scale, offset;
 };
 
+// Exact coefficients of a channel, E being Extended<T>: the center is the mean itself. rstd, the
+// share of the statistics in the scale, tells how far the values lie from the center: 1/rstd or so.
+template <class E>
+struct ExactAffine : Affine<E> {
+  E rstd;
+
+  // y = (x - mean) * rstd * weight + bias.
+  ExactAffine(E mean, E of_statistics, E weight, E bias)
+      : Affine<E>{mean, of_statistics * weight, bias}, rstd(of_statistics) {}
+};
+
 // sum dy and sum dy * (x - center).
 template <class E>
 struct BasicGradientSums {
@@ -46,6 +57,7 @@ struct BasicGradientSums {
     dy += other.dy;
     dy_x += other.dy_x;
   }
+  void operator+=(const BasicGradientSums& other) { merge(other); }
 };
 using GradientSums = BasicGradientSums<double>;
 

@@ -62,17 +62,17 @@ HWY_NOINLINE bool rows_fit(const kernels::RowsBackward<T>& args, std::int64_t ro
                            std::int64_t cols, const double* sum_g, const double* sum_g_x,
                            const Wide<T>* x_scale) {
   using P = Wide<T>;
-  using Range = kernels::Range<P>;
+  const auto n = static_cast<double>(cols);
   for (int r = 0; r < count; ++r) {
-    const double n = static_cast<double>(cols), scale = std::abs(static_cast<double>(x_scale[r]));
-    const bool finite = std::isfinite(sum_g[r]) && std::isfinite(sum_g_x[r]);
-    const bool trusted =
-        finite && (kernels::trusted_sums<P>(sum_g[r], sum_g_x[r], n) ||
-                   !kernels::ExtendedRange<T>::row_loses_products(args, row + r, cols));
-    // An x_scale that was lost to underflow was one of sums that cannot be trusted, or is too small
-    // to matter beside rstd * g.
-    if (!trusted || scale > Range::most ||
-        std::abs(args.rstd[row + r] * sum_g[r] / n) > Range::most) {
+    const double rstd = args.rstd[row + r];
+    if (!kernels::trusted_sums<P>(sum_g[r], sum_g_x[r], n, rstd) &&
+        (!std::isfinite(sum_g[r]) || !std::isfinite(sum_g_x[r]) ||
+         kernels::ExtendedRange<T>::row_loses_products(args, row + r, cols))) {
+      return false;
+    }
+    // An x_scale that underflowed is one of sums that matter little beside rstd * g.
+    if (std::abs(static_cast<double>(x_scale[r])) > kernels::Range<P>::most ||
+        !kernels::fits_offset<P>(rstd * sum_g[r] / n)) {
       return false;
     }
   }
@@ -228,7 +228,7 @@ HWY_INLINE void finish_backward(const kernels::RowsBackward<T>& args,
 
 template <bool is_narrow, class T>
 HWY_NOINLINE void backward_one_by_one(const kernels::RowsBackward<T>& args, std::int64_t row,
-                                      int count, std::int64_t cols);
+                                      std::int64_t count, std::int64_t cols);
 
 // The order of a row's sums, and that of the rows in dweight and dbias, do not depend on count.
 template <bool non_temporal, bool is_narrow, int count, class T>
@@ -266,11 +266,11 @@ HWY_INLINE void backward_few(const kernels::RowsBackward<T>& args, std::int64_t 
   }
 }
 
-// Rows of which one or more do not fit the kernel.
+// Rows that are too few, or of which one or more do not fit the kernel.
 template <bool is_narrow, class T>
 HWY_NOINLINE void backward_one_by_one(const kernels::RowsBackward<T>& args, std::int64_t row,
-                                      int count, std::int64_t cols) {
-  for (int r = 0; r < count; ++r) backward_few<false, is_narrow, 1>(args, row + r, cols);
+                                      std::int64_t count, std::int64_t cols) {
+  for (std::int64_t r = 0; r < count; ++r) backward_few<false, is_narrow, 1>(args, row + r, cols);
 }
 
 template <class T>
@@ -284,10 +284,11 @@ void rows_backward(kernels::RowsBackward<T> args, std::int64_t rows, std::int64_
     };
     if (cols <= kNarrow<T>) {
       take(std::true_type(), Count<kLanes<Wide<T>>>());
-      take(std::true_type(), Count<1>());
+      backward_one_by_one<true>(args, r, rows - r, cols);
+    } else {
+      take(std::false_type(), Count<kTogether<non_temporal.value>>());
+      backward_one_by_one<false>(args, r, rows - r, cols);
     }
-    take(std::false_type(), Count<kTogether<non_temporal.value>>());
-    take(std::false_type(), Count<1>());
   });
 }
 

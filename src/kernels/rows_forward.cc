@@ -200,9 +200,10 @@ template <bool is_short, class T>
 HWY_NOINLINE void forward_one_by_one(const kernels::RowsForward<T>& args, const T* x,
                                      std::int64_t row, int count, std::int64_t cols) {
   for (int r = 0; r < count; ++r, x += cols) {
-    bool done = false;
-    if (count > 1) done = forward_summed<false, is_short, 1>(args, x, x, row + r, cols, 0);
-    if (!done) kernels::ExtendedRange<T>::row_forward(args, x, row + r, cols);
+    if constexpr (is_short) {
+      if (count > 1 && forward_summed<false, true, 1>(args, x, x, row + r, cols, 0)) continue;
+    }
+    kernels::ExtendedRange<T>::row_forward(args, x, row + r, cols);
   }
 }
 
@@ -223,6 +224,13 @@ HWY_INLINE void forward_few(const kernels::RowsForward<T>& args, std::int64_t ro
   }
 }
 
+// The last short rows, which are too few to be taken together.
+template <class T>
+HWY_NOINLINE void forward_short_rows(const kernels::RowsForward<T>& args, std::int64_t row,
+                                     std::int64_t count, std::int64_t cols) {
+  for (std::int64_t r = 0; r < count; ++r) forward_few<false, true, 1>(args, row + r, cols);
+}
+
 template <class T>
 void rows_forward(kernels::RowsForward<T> args, std::int64_t rows, std::int64_t cols) {
   with_flag(args.non_temporal, [&](auto non_temporal) HWY_ATTR {
@@ -238,7 +246,8 @@ void rows_forward(kernels::RowsForward<T> args, std::int64_t rows, std::int64_t 
     }
     if (cols <= kShort<T>) {
       take(std::true_type(), Count<std::min(kShortRows<non_temporal.value>, kLanes<Wide<T>>)>());
-      take(std::true_type(), Count<1>());
+      forward_short_rows(args, r, rows - r, cols);
+      return;
     }
     take(std::false_type(), Count<1>());
   });

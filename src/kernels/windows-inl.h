@@ -22,12 +22,9 @@ struct Points {
 };
 
 template <class F>
-HWY_INLINE void with_points(const kernels::Window& window, const F& f) {
-  if (window.points() == 5) {
-    f(Points<5>{5});
-  } else {
-    f(Points<0>{window.points()});
-  }
+HWY_INLINE kernels::LargestInWindows with_points(const kernels::Window& window, const F& f) {
+  if (window.points() == 5) return f(Points<5>{5});
+  return f(Points<0>{window.points()});
 }
 
 // The largest magnitude of `rows` rows of `cols` values, `stride` apart.
@@ -38,11 +35,23 @@ HWY_INLINE Wide<T> largest_of_rows(const T* x, std::int64_t rows, std::int64_t c
   auto largest = hn::Zero(d);
   for (std::int64_t r = 0; r < rows; ++r, x += stride) {
     for_each_vector(d, cols, [&largest, d, x](auto lanes, std::int64_t i) HWY_ATTR {
-      largest = hn::Max(largest, hn::Abs(lanes.load(d, x + i)));
+      largest = hn::Max(hn::Abs(lanes.load(d, x + i)), largest);
     });
   }
   return hn::GetLane(hn::MaxOfLanes(d, largest));
 }
+
+// The largest of the values that are added, lane by lane. NaN does not count (on Arm it may).
+template <class D>
+struct Largest {
+  using V = hn::Vec<D>;
+  V lanes;
+  explicit HWY_INLINE Largest(D d) : lanes(hn::Zero(d)) {}
+  HWY_INLINE void add(V v) { lanes = hn::Max(v, lanes); }
+  HWY_INLINE double value(D d) const {
+    return static_cast<double>(hn::GetLane(hn::MaxOfLanes(d, lanes)));
+  }
+};
 
 // `count` rows of values, `stride` apart, in a buffer.
 template <class P>

@@ -43,12 +43,19 @@ struct Along {
   Positions positions() const { return {channels, rows, 1, channels}; }
 };
 
+// What tells whether a block was within the range of P. NaN does not count.
+struct LargestInWindows {
+  double base = 0;       // the largest
+  double scaled_dy = 0;  // the largest magnitude of dy * base^-beta
+};
+
 template <class T, class Block>
 struct Windows {
   using P = Wide<T>;
-  void (*forward)(const T* x, T* y, Block block, Window window, P* buffer, bool non_temporal);
-  void (*backward)(const T* dy, const T* x, T* dx, Block block, Window window, P* buffer,
-                   bool non_temporal);
+  LargestInWindows (*forward)(const T* x, T* y, Block block, Window window, P* buffer,
+                              bool non_temporal);
+  LargestInWindows (*backward)(const T* dy, const T* x, T* dx, Block block, Window window,
+                               P* buffer, bool non_temporal);
   // The largest magnitude of x in the block. NaN may count or not.
   P (*largest)(const T* x, Block block);
 };

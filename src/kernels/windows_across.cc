@@ -19,6 +19,7 @@ namespace HWY_NAMESPACE {
 namespace {
 
 using kernels::Across;
+using kernels::LargestInWindows;
 using kernels::Window;
 
 // Calls body(lanes, i, n, base) for each vector of the rows of channels t + n, n < together, with
@@ -82,13 +83,14 @@ struct TwoRows {
 };
 
 template <class Count, class T>
-void forward(const T* x, T* y_data, Across block, Window window, Count points, Wide<T>* buffer,
-             bool non_temporal) {
+LargestInWindows forward(const T* x, T* y_data, Across block, Window window, Count points,
+                         Wide<T>* buffer, bool non_temporal) {
   using P = Wide<T>;
   const hn::ScalableTag<P> d;
   const InversePower power{window.beta};
   // base^-beta, kept until no channel needs this one's x, which y may overwrite
   const BufferRows<P> factors{buffer, window.behind + 2, block.cols};
+  Largest<decltype(d)> bases(d);
 
   down_the_channels(
       block.channels, window, points,
@@ -96,6 +98,7 @@ void forward(const T* x, T* y_data, Across block, Window window, Count points, W
         const TwoRows<P> to(factors, t);
         for_each_base<together.value>(x, block, window, t, rows,
                                       [&](auto lanes, std::int64_t i, int n, auto base) HWY_ATTR {
+                                        bases.add(base);
                                         lanes.store(power(d, base).value, d, to.row[n] + i);
                                       });
       },
@@ -107,11 +110,12 @@ void forward(const T* x, T* y_data, Across block, Window window, Count points, W
           y.put(lanes, hn::Mul(lanes.load(d, row_x + i), lanes.load(d, row + i)), d, i);
         });
       });
+  return {bases.value(d)};
 }
 
 template <class Count, class T>
-void backward(const T* dy, const T* x, T* dx_data, Across block, Window window, Count points,
-              Wide<T>* buffer, bool non_temporal) {
+LargestInWindows backward(const T* dy, const T* x, T* dx_data, Across block, Window window,
+                          Count points, Wide<T>* buffer, bool non_temporal) {
   using P = Wide<T>;
   const hn::ScalableTag<P> d;
   const InversePower power{window.beta};
@@ -120,6 +124,7 @@ void backward(const T* dy, const T* x, T* dx_data, Across block, Window window, 
   const BufferRows<P> terms{buffer, points + 1, block.cols};
   // dy * base^-beta, kept until the terms of all channels of the window are there
   const BufferRows<P> direct{buffer + (points + 1) * block.cols, window.behind + 2, block.cols};
+  Largest<decltype(d)> bases(d), scaled_dys(d);
 
   down_the_channels(
       block.channels, window, points,
@@ -133,6 +138,8 @@ void backward(const T* dy, const T* x, T* dx_data, Across block, Window window, 
               hwy::Prefetch(rows_dy + (together.value + n) * stride + i);
               const auto inverse = power(d, base);
               const auto scaled = hn::Mul(lanes.load(d, rows_dy + n * stride + i), inverse.value);
+              bases.add(base);
+              scaled_dys.add(hn::Abs(scaled));
               lanes.store(scaled, d, direct_to.row[n] + i);
               // x / base is small where x is large, so that the product does not overflow.
               const auto share =
@@ -162,6 +169,7 @@ void backward(const T* dy, const T* x, T* dx_data, Across block, Window window, 
           dx.put(lanes, lanes.load(d, row + i), d, i);
         });
       });
+  return {bases.value(d), scaled_dys.value(d)};
 }
 
 template <class T>
@@ -169,14 +177,14 @@ const kernels::WindowsAcross<T>* table() {
   using P = Wide<T>;
   static constexpr kernels::WindowsAcross<T> kTable = {
       [](const T* x, T* y, Across block, Window window, P* buffer, bool non_temporal) HWY_ATTR {
-        with_points(window, [&](auto points) HWY_ATTR {
-          forward(x, y, block, window, points, buffer, non_temporal);
+        return with_points(window, [&](auto points) HWY_ATTR {
+          return forward(x, y, block, window, points, buffer, non_temporal);
         });
       },
       [](const T* dy, const T* x, T* dx, Across block, Window window, P* buffer, bool non_temporal)
           HWY_ATTR {
-            with_points(window, [&](auto points) HWY_ATTR {
-              backward(dy, x, dx, block, window, points, buffer, non_temporal);
+            return with_points(window, [&](auto points) HWY_ATTR {
+              return backward(dy, x, dx, block, window, points, buffer, non_temporal);
             });
           },
       [](const T* x, Across block)

@@ -17,6 +17,7 @@ namespace HWY_NAMESPACE {
 namespace {
 
 using kernels::Along;
+using kernels::LargestInWindows;
 using kernels::Window;
 
 // sum of first[j], j in [0, points).
@@ -51,14 +52,15 @@ HWY_INLINE BufferRows<P> padded_rows(P* buffer, std::int64_t rows, std::int64_t 
 }
 
 template <class Count, class T>
-void forward(const T* x, T* y_data, Along block, Window window, Count points, Wide<T>* buffer,
-             bool non_temporal) {
+LargestInWindows forward(const T* x, T* y_data, Along block, Window window, Count points,
+                         Wide<T>* buffer, bool non_temporal) {
   using P = Wide<T>;
   const hn::ScalableTag<P> d;
   const InversePower power{window.beta};
   const auto k = hn::Set(d, static_cast<P>(window.k));
   const auto alpha = hn::Set(d, static_cast<P>(window.alpha));
   const auto squares = padded_rows(buffer, block.rows, block.channels, window.behind, window.ahead);
+  Largest<decltype(d)> bases(d);
   for (std::int64_t r = 0; r < block.rows; ++r) {
     fill_squares(x + r * block.channels, squares.data + r * squares.stride + window.behind,
                  block.channels);
@@ -70,14 +72,16 @@ void forward(const T* x, T* y_data, Along block, Window window, Count points, Wi
     for_each_vector_aligned(d, y.data, block.channels, [&](auto lanes, std::int64_t i) HWY_ATTR {
       hwy::Prefetch(x + at + block.rows * block.channels + i);
       const auto base = hn::MulAdd(alpha, window_sum(lanes, d, row + i, points), k);
+      bases.add(base);
       y.put(lanes, hn::Mul(lanes.load(d, x + at + i), power(d, base).value), d, i);
     });
   }
+  return {bases.value(d)};
 }
 
 template <class Count, class T>
-void backward(const T* dy, const T* x, T* dx_data, Along block, Window window, Count points,
-              Wide<T>* buffer, bool non_temporal) {
+LargestInWindows backward(const T* dy, const T* x, T* dx_data, Along block, Window window,
+                          Count points, Wide<T>* buffer, bool non_temporal) {
   using P = Wide<T>;
   const hn::ScalableTag<P> d;
   const InversePower power{window.beta};
@@ -90,6 +94,7 @@ void backward(const T* dy, const T* x, T* dx_data, Along block, Window window, C
   const auto terms =
       padded_rows(buffer + padded, block.rows, channels, window.ahead, window.behind);
   P* direct = buffer + 2 * padded;  // dy * base^-beta
+  Largest<decltype(d)> bases(d), scaled_dys(d);
   for (std::int64_t r = 0; r < block.rows; ++r) {
     fill_squares(x + r * channels, squares.data + r * squares.stride + window.behind, channels);
   }
@@ -101,6 +106,8 @@ void backward(const T* dy, const T* x, T* dx_data, Along block, Window window, C
       const auto base = hn::MulAdd(alpha, window_sum(lanes, d, row + i, points), k);
       const auto inverse = power(d, base);
       const auto scaled = hn::Mul(lanes.load(d, dy + at + i), inverse.value);
+      bases.add(base);
+      scaled_dys.add(hn::Abs(scaled));
       lanes.store(scaled, d, direct + at + i);
       // x / base is small where x is large, so that the product does not overflow.
       const auto share = hn::Mul(lanes.load(d, x + at + i), inverse.reciprocal);
@@ -119,6 +126,7 @@ void backward(const T* dy, const T* x, T* dx_data, Along block, Window window, C
       dx.put(lanes, hn::MulAdd(scaled, sum, lanes.load(d, direct + at + i)), d, i);
     });
   }
+  return {bases.value(d), scaled_dys.value(d)};
 }
 
 template <class T>
@@ -126,14 +134,14 @@ const kernels::WindowsAlong<T>* table() {
   using P = Wide<T>;
   static constexpr kernels::WindowsAlong<T> kTable = {
       [](const T* x, T* y, Along block, Window window, P* buffer, bool non_temporal) HWY_ATTR {
-        with_points(window, [&](auto points) HWY_ATTR {
-          forward(x, y, block, window, points, buffer, non_temporal);
+        return with_points(window, [&](auto points) HWY_ATTR {
+          return forward(x, y, block, window, points, buffer, non_temporal);
         });
       },
       [](const T* dy, const T* x, T* dx, Along block, Window window, P* buffer, bool non_temporal)
           HWY_ATTR {
-            with_points(window, [&](auto points) HWY_ATTR {
-              backward(dy, x, dx, block, window, points, buffer, non_temporal);
+            return with_points(window, [&](auto points) HWY_ATTR {
+              return backward(dy, x, dx, block, window, points, buffer, non_temporal);
             });
           },
       [](const T* x, Along block)

@@ -25,7 +25,7 @@ namespace evenkeel {
 // about the mean itself; a pass rounds it for its kernels, and takes groups that leave the range of
 // Wide<T> through scalar loops instead.
 template <class T>
-using ChannelAffine = Affine<Extended<T>>;
+using ChannelAffine = ExactAffine<Extended<T>>;
 template <class T>
 using ChannelSums = BasicGradientSums<Extended<T>>;
 template <class T>

@@ -12,10 +12,12 @@ namespace evenkeel {
 template <class T>
 GroupMoments<Extended<T>> checked_moments(const T* x, const kernels::Piece& piece,
                                           const Moments& of_kernel, double eps) {
-  using E = Extended<T>;
+  using Again = kernels::ExtendedRange<T>;
   if (!kernels::trusted_moments<Wide<T>>(of_kernel.mean, of_kernel.biased_variance(), eps)) {
-    const GroupMoments<E> again = kernels::ExtendedRange<T>::moments(x, piece);
-    if (std::isfinite(again.m2)) return again;  // else there is NaN or infinity in x
+    const bool is_finite = std::isfinite(of_kernel.mean) && std::isfinite(of_kernel.m2);
+    const bool is_right = is_finite ? of_kernel.m2 == 0 && Again::all_equal(x, piece)
+                                    : Again::any_not_finite(x, piece);
+    if (!is_right) return Again::moments(x, piece);
   }
   return {of_kernel.count, of_kernel.mean, of_kernel.m2};
 }
@@ -25,19 +27,21 @@ GroupMoments<Extended<T>> checked_moments(const T* x, const kernels::Piece& piec
 template <class T>
 BasicGradientSums<Extended<T>> checked_sums(const BackwardOperands<T>& operands,
                                             const kernels::Piece& piece,
-                                            const Affine<Extended<T>>& affine,
+                                            const ExactAffine<Extended<T>>& affine,
                                             const GradientSums& of_kernel) {
   using P = Wide<T>;
   using E = Extended<T>;
   using Again = kernels::ExtendedRange<T>;
   const auto count = static_cast<double>(piece.count * piece.length);
-  const bool finite = std::isfinite(of_kernel.dy) && std::isfinite(of_kernel.dy_x);
-  const bool trusted = kernels::fits<P>(affine) && finite &&
-                       (kernels::trusted_sums<P>(of_kernel.dy, of_kernel.dy_x, count) ||
-                        !Again::loses_products(operands, piece, affine.center));
-  if (!trusted) {
-    const BasicGradientSums<E> again = Again::gradient_sums(operands, piece, affine);
-    if (std::isfinite(again.dy) && std::isfinite(again.dy_x)) return again;
+  const auto rstd = static_cast<double>(affine.rstd);
+  if (!kernels::fits<P>(affine) ||
+      !kernels::trusted_sums<P>(of_kernel.dy, of_kernel.dy_x, count, rstd)) {
+    const bool is_finite = std::isfinite(of_kernel.dy) && std::isfinite(of_kernel.dy_x);
+    const bool is_right =
+        is_finite
+            ? kernels::fits<P>(affine) && !Again::loses_products(operands, piece, affine.center)
+            : Again::any_not_finite(operands.dy, piece) || Again::any_not_finite(operands.x, piece);
+    if (!is_right) return Again::gradient_sums(operands, piece, affine);
   }
   const E rest = static_cast<E>(static_cast<P>(affine.center)) - affine.center;
   return {of_kernel.dy, of_kernel.dy_x + rest * static_cast<E>(of_kernel.dy)};

@@ -34,7 +34,7 @@ int threads_of(const Tiling& tiling, std::int64_t tasks, int most) {
 // thread; else all threads share each matrix, which is then still in cache for the second pass.
 template <class F>
 void for_each_matrix(const Tiling& tiling, std::int64_t matrices, const F& f) {
-  const int most = omp_get_max_threads();
+  const int most = max_threads();
   const bool is_small = tiling.size() < 2 * kElementsPerThread;
   if (matrices > 1 && (is_small || matrices >= std::int64_t{4} * most)) {
     parallel_for(matrices, threads_for(matrices, matrices * tiling.size()),
@@ -280,8 +280,7 @@ void write_gradients(const BackwardOperands<T>& operands, const Tile& tile, std:
   const auto a = spread_affine<T>(tile, affine);
   const auto g = spread_gradient<T>(tile, affine, gradient);
   for_each_fitting(
-      tile,
-      [&](std::int64_t c) { return kernels::fits<P>(affine[c]) && kernels::fits<P>(gradient[c]); },
+      tile, [&](std::int64_t c) { return kernels::fits<P>(gradient[c], affine[c]); },
       [&](std::int64_t offset, const kernels::Block& block, std::int64_t i) {
         kernels::columns<T>().backward(operands.at(offset, distance), block, a.from(i), g.from(i));
       },

@@ -126,7 +126,7 @@ template <class T>
 void write_backward(const BackwardOperands<T>& operands, const kernels::Piece& piece,
                     const ChannelAffine<T>& affine, const ChannelGradient<T>& gradient) {
   using P = Wide<T>;
-  if (kernels::fits<P>(affine) && kernels::fits<P>(gradient)) {
+  if (kernels::fits<P>(gradient, affine)) {
     kernels::planes<T>().backward(operands, piece, kernels::rounded<P>(affine),
                                   kernels::rounded<P>(gradient, affine.center));
   } else {

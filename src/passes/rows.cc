@@ -150,8 +150,9 @@ void backward_rows(const kernels::RowsBackward<T>& args, std::int64_t samples,
     of_task.dbias = dbiases.start(task);
     kernel.backward(of_task, std::min(most, samples - sample) * all.groups, features / all.groups);
   });
-  const bool is_finite = dweights.add_up();
-  if (!dbiases.add_up() || !is_finite) {
+  const bool finite_weight = dweights.add_up(), finite_bias = dbiases.add_up();
+  // Sums of a task may overflow where those of all do not. If dx took its place, dy is gone.
+  if (!(finite_weight && finite_bias) && args.dx != args.dy) {
     kernels::ExtendedRange<T>::row_parameters(all, samples * all.groups, features / all.groups,
                                               data_or_null(dweight), data_or_null(dbias));
   }

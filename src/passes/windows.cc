@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <type_traits>
 
 #include "src/base/cache.h"
@@ -10,6 +9,7 @@
 #include "src/base/scratch.h"
 #include "src/base/types.h"
 #include "src/kernels/extended.h"
+#include "src/kernels/range.h"
 
 namespace evenkeel {
 namespace {
@@ -67,33 +67,46 @@ void for_each_block(const Shape& shape, const F& f) {
   }
 }
 
-template <class T>
-inline constexpr double kLargest = std::is_same_v<T, Float16>
-                                       ? 65504
-                                       : std::numeric_limits<double>::infinity();
-
-// The magnitudes for which base = k + alpha * sum x^2, base^-beta and dy * base^-beta keep their
+// The bounds within which base = k + alpha * sum x^2, base^-beta and dy * base^-beta keep their
 // digits in P.
-struct FittingMagnitudes {
-  double least = 0, most;  // of values of x that are not 0
-  double most_dy;
+struct WindowRange {
+  double most_base;    // then its power, too, is neither too large nor too small
+  double least_x;      // of values that are not 0; 0 if k keeps the base from being too small
+  double most_x;       // then no base is above most_base
+  double most_scaled;  // of dy * base^-beta
+  double most_dy;      // then none is above most_scaled
 
-  template <class T>
-  static FittingMagnitudes of(const kernels::Window& window) {
-    constexpr double exponent = std::is_same_v<Wide<T>, double> ? 900 : 100;
-    // Base and power stay below 2^exponent in magnitude, and above 2^-exponent.
-    const double bound = std::exp2(exponent / std::max(1.0, std::abs(window.beta)));
+  template <class P>
+  static WindowRange of(const kernels::Window& window) {
+    constexpr double exponent = std::is_same_v<P, double> ? 900 : 100;
+    const double most_base = std::exp2(exponent / std::max(1.0, std::abs(window.beta)));
     const double alpha = std::abs(window.alpha);
     const auto points = static_cast<double>(window.points());
-    const bool by_k = window.k >= 1 / bound;  // k alone keeps the base from being too small
-    FittingMagnitudes fitting;
-    fitting.most =
-        std::sqrt(std::max(0.0, bound - std::abs(window.k)) / points / std::max(alpha, 1.0));
-    if (!by_k) fitting.least = 1 / std::sqrt(bound * std::min(alpha, 1.0));
+    const bool by_k = window.k >= 1 / most_base && alpha <= window.k * std::exp2(exponent);
     const double largest_power =
         by_k && window.beta > 0 ? std::pow(window.k, -window.beta) : std::exp2(exponent);
-    fitting.most_dy = std::exp2(1.1 * exponent) / std::max(1.0, largest_power);
-    return fitting;
+    const double least_x = by_k ? 0 : 1 / std::sqrt(most_base * std::min(alpha, 1.0));
+    // x / base, by which dy * base^-beta is multiplied, and of which some are added up.
+    const double most_share = by_k ? 1 / (2 * std::sqrt(alpha * window.k)) : 1 / (alpha * least_x);
+    const double most_scaled = std::exp2(1.1 * exponent) / std::max(1.0, points * most_share);
+    const double factor = 2 * alpha * std::abs(window.beta);
+    const auto of_type = [](double v) {
+      return v >= kernels::Range<P>::least_scale && v <= kernels::Range<P>::most;
+    };
+    // No block fits if the options themselves do not.
+    if (!of_type(alpha) || !of_type(factor) || std::abs(window.k) > kernels::Range<P>::most) {
+      return {-1, 0, -1, -1, -1};
+    }
+    return {.most_base = most_base,
+            .least_x = least_x,
+            .most_x = std::sqrt(std::max(0.0, most_base - std::abs(window.k)) / points /
+                                std::max(alpha, 1.0)),
+            .most_scaled = most_scaled,
+            .most_dy = most_scaled / std::max(1.0, largest_power)};
+  }
+
+  bool holds(const kernels::LargestInWindows& largest) const {
+    return largest.base <= most_base && largest.scaled_dy <= most_scaled;
   }
 };
 
@@ -108,49 +121,50 @@ bool any_below(const T* x, const kernels::Positions& block, double least) {
   return false;
 }
 
-// Whether all of a block is at most `most`.
 template <class T, class Kernel, class Block>
 bool is_at_most(double most, const Kernel& kernel, const T* values, const Block& block) {
-  return most >= kLargest<T> || !(static_cast<double>(kernel.largest(values, block)) > most);
-}
-
-// Whether the kernels may take a block.
-template <class T, class Kernel, class Block>
-bool fits(const FittingMagnitudes& fitting, const Kernel& kernel, const T* x, const Block& block) {
-  return is_at_most(fitting.most, kernel, x, block) &&
-         (fitting.least == 0 || !any_below(x, block.positions(), fitting.least));
+  return !(static_cast<double>(kernel.largest(values, block)) > most);
 }
 
 }  // namespace
 
+// Whether a kernel's block was within the range of P shows when it is done, and if not it is taken
+// again. A block that is written over its input must be looked at beforehand, which costs up to a
+// fifth of the time channels-first, since the block passes through the cache twice.
 template <class T>
 void forward_windows(const Shape& shape, const T* x, T* y, const kernels::Window& window) {
-  const bool non_temporal = exceeds_cache(2 * bytes_of<T>(shape));
-  const auto fitting = FittingMagnitudes::of<T>(window);
+  const bool non_temporal = exceeds_cache(2 * bytes_of<T>(shape)), in_place = x == y;
+  const auto range = WindowRange::of<Wide<T>>(window);
   for_each_block<T>(shape, [&](const auto& kernel, const auto& block, std::int64_t at) {
-    if (!fits(fitting, kernel, x + at, block)) {
-      kernels::ExtendedRange<T>::window_forward(x + at, y + at, block.positions(), window);
+    auto* const buffer = scratch<Wide<T>, Scratch::window>(block.forward_buffer(window));
+    const bool fits =
+        (range.least_x == 0 || !any_below(x + at, block.positions(), range.least_x)) &&
+        (!in_place || is_at_most(range.most_x, kernel, x + at, block));
+    if (fits && (range.holds(kernel.forward(x + at, y + at, block, window, buffer, non_temporal)) ||
+                 in_place)) {
       return;
     }
-    auto* const buffer = scratch<Wide<T>, Scratch::window>(block.forward_buffer(window));
-    kernel.forward(x + at, y + at, block, window, buffer, non_temporal);
+    kernels::ExtendedRange<T>::window_forward(x + at, y + at, block.positions(), window);
   });
 }
 
 template <class T>
 void backward_windows(const Shape& shape, const T* dy, const T* x, T* dx,
                       const kernels::Window& window) {
-  const bool non_temporal = exceeds_cache(3 * bytes_of<T>(shape));
-  const auto fitting = FittingMagnitudes::of<T>(window);
+  const bool non_temporal = exceeds_cache(3 * bytes_of<T>(shape)), in_place = dx == dy;
+  const auto range = WindowRange::of<Wide<T>>(window);
   for_each_block<T>(shape, [&](const auto& kernel, const auto& block, std::int64_t at) {
-    if (!fits(fitting, kernel, x + at, block) ||
-        !is_at_most(fitting.most_dy, kernel, dy + at, block)) {
-      kernels::ExtendedRange<T>::window_backward(dy + at, x + at, dx + at, block.positions(),
-                                                 window);
+    auto* const buffer = scratch<Wide<T>, Scratch::window>(block.backward_buffer(window));
+    const bool fits =
+        (range.least_x == 0 || !any_below(x + at, block.positions(), range.least_x)) &&
+        (!in_place || (is_at_most(range.most_x, kernel, x + at, block) &&
+                       is_at_most(range.most_dy, kernel, dy + at, block)));
+    if (fits && (range.holds(kernel.backward(dy + at, x + at, dx + at, block, window, buffer,
+                                             non_temporal)) ||
+                 in_place)) {
       return;
     }
-    auto* const buffer = scratch<Wide<T>, Scratch::window>(block.backward_buffer(window));
-    kernel.backward(dy + at, x + at, dx + at, block, window, buffer, non_temporal);
+    kernels::ExtendedRange<T>::window_backward(dy + at, x + at, dx + at, block.positions(), window);
   });
 }
 

@@ -216,6 +216,65 @@ TYPED_TEST(AnyMagnitude, LocalResponse) {
   }
 }
 
+// Options that float does not hold, and gradients whose terms would overflow on the way.
+TEST(LocalResponseNorm, UnusualOptions) {
+  struct Case {
+    float x, dy;
+    LocalResponseNormOptions options;
+  };
+  for (const Case& c :
+       {Case{1e-20F, 1, {1, 1, 1e40, 0.75, 1}}, Case{1e7F, 6e32F, {1, 1, 1e-14, 0.75, 1}},
+        Case{1e-15F, 1, {1, 1, 1e20, 0.75, 1e-30}}, Case{3, 2, {1, 1, 1e-60, 2, 0.5}}}) {
+    for (const Layout layout : {Layout::channels_first, Layout::channels_last}) {
+      Problem<float> p(Kind::layer, {1, 1, 9, layout}, 1);
+      std::ranges::fill(p.x, c.x);
+      std::ranges::fill(p.dy, c.dy);
+      const ExpectedResponse<float> expected(p, c.options);
+      std::vector<float> y(9), dx(9);
+      for_each_target([&] {
+        local_response_norm_forward<float>({.x = view(p.x, p.shape), .y = view(y, p.shape)},
+                                           c.options);
+        local_response_norm_backward<float>(
+            {.dy = view(p.dy, p.shape), .x = view(p.x, p.shape), .dx = view(dx, p.shape)},
+            c.options);
+        expect_within(y, expected.y, "y");
+        expect_within(dx, expected.dx, "dx");
+      });
+    }
+  }
+}
+
+// A value before the activation that overflows: silu and hardswish of it are 0 or infinity, and
+// their derivatives 0 or 1.
+TEST(Gates, OfValuesThatOverflow) {
+  const std::vector<float> x = {-3e38F, 3e38F, -3e38F, 3e38F}, mean(1), var(1, 1), weight(1, 1e3F),
+                           bias(1);
+  const std::vector<double> saved_mean(1), rstd(1, 1);
+  const std::vector<float> dy(4, 2);
+  for (const Activation& activation : {Activation::silu, Activation::hardswish}) {
+    for (const Shape& shape : {Shape{4, 1, 1}, Shape{1, 1, 4}}) {
+      std::vector<float> y(4), dresidual(4);
+      for_each_target([&] {
+        batch_norm_inference<float>(
+            {.x = view(x, shape), .weight = weight, .mean = mean, .var = var, .y = view(y, shape)},
+            {.activation = activation});
+        batch_norm_backward<float>({.dy = view(dy, shape),
+                                    .x = view(x, shape),
+                                    .weight = weight,
+                                    .bias = bias,
+                                    .mean = saved_mean,
+                                    .rstd = rstd,
+                                    .dresidual = view(dresidual, shape)},
+                                   {.statistics = Statistics::given, .activation = activation});
+        for (std::size_t i = 0; i < 4; ++i) {
+          EXPECT_EQ(y[i], i % 2 == 0 ? 0 : HUGE_VALF);
+          EXPECT_EQ(dresidual[i], i % 2 == 0 ? 0 : 2);
+        }
+      });
+    }
+  }
+}
+
 // Without any response, and without an exponent, dx is dy.
 TEST(LocalResponseNorm, ZeroBaseWithoutExponent) {
   const std::vector<float> x(12, 0), dy = random_values<float>(12);
@@ -299,6 +358,20 @@ TEST(Standardization, OneLargeValue) {
   // One of n values stands sqrt(n - 1) standard deviations above the mean.
   EXPECT_NEAR(y[40], std::sqrt(99.0), 1e-5);
   EXPECT_NEAR(y[0], -1 / std::sqrt(99.0), 1e-7);
+}
+
+TEST(ChannelMoments, BeyondDoubleAreRefused) {
+  const std::vector<double> x = {1e200, 2e200, 3e200, 4e200};
+  std::vector<double> y(4), weight(1), bias(1);
+  ChannelMoments moments(1);
+  moments.add(view(x, {4, 1}));
+  expect_error(
+      [&] {
+        batch_norm_forward<double>({.x = view(x, {4, 1}), .y = view(y, {4, 1})}, moments);
+      },
+      {"batch_norm: ", "channel 0", "exceeds a double"});
+  expect_error([&] { batch_norm_identity_init<double>(moments, 1e-5, weight, bias); },
+               {"batch_norm_identity_init: ", "exceeds a double"});
 }
 
 // What double cannot hold is an Error that says so, and not taken for a constant.
