@@ -129,8 +129,8 @@ bool is_at_most(double most, const Kernel& kernel, const T* values, const Block&
 }  // namespace
 
 // Whether a kernel's block was within the range of P shows when it is done, and if not it is taken
-// again. A block that is written over its input must be looked at beforehand, which costs up to a
-// fifth of the time channels-first, since the block passes through the cache twice.
+// again. A block that is written over its input must be looked at beforehand: channels-first, where
+// it passes through the cache twice, that took 1.0 to 1.4 times as long.
 template <class T>
 void forward_windows(const Shape& shape, const T* x, T* y, const kernels::Window& window) {
   const bool non_temporal = exceeds_cache(2 * bytes_of<T>(shape)), in_place = x == y;

@@ -49,8 +49,8 @@ void expect_parity_with_all_options(torch::IntArrayRef sizes) {
 
 TEST(TorchInstanceNorm, AgreesWithTorchIn1d) {
   expect_parity_with_all_options<InstanceNorm1d, torch::nn::InstanceNorm1d>({5, 3, 11});
-  // With two positions dx is what a cancellation leaves, and torch's is off by 2e-4: it keeps its mean
-  // in float.
+  // With two positions dx is what a cancellation leaves, and torch's is off by 2e-4: it keeps its
+  // mean in float.
   expect_parity<InstanceNorm1d, torch::nn::InstanceNorm1d>(Options(17), {1, 17, 8});
 }
 
