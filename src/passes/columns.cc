@@ -5,25 +5,19 @@
 // summed, the partial sums of a channel are merged in the order of the rows, and then all blocks
 // are written. The last ones, which are still in cache, are written first. The forward then reads x
 // twice, since a column cannot be read alone.
-#include "src/kernels/columns.h"
-
 #include <algorithm>
-#include <array>
 
 #include "src/base/cache.h"
 #include "src/base/parallel.h"
 #include "src/base/scratch.h"
 #include "src/base/types.h"
-#include "src/kernels/extended.h"
-#include "src/kernels/range.h"
 #include "src/passes/channels.h"
 #include "src/passes/checked.h"
+#include "src/passes/tile.h"
 #include "src/passes/tiling.h"
 
 namespace evenkeel {
 namespace {
-
-using kernels::kMaxBlockCols;
 
 // Threads for `tasks` tasks of a matrix, at most `most`.
 int threads_of(const Tiling& tiling, std::int64_t tasks, int most) {
@@ -108,185 +102,6 @@ Moments merged(const Moments* of_channels, std::int64_t group) {
   Moments total = of_channels[0];
   for (std::int64_t c = 1; c < group; ++c) total.merge(of_channels[c]);
   return total;
-}
-
-// Writes each channel's values to all of its columns in the tile: value i to array i. The arrays
-// are kMaxBlockCols apart.
-template <int arrays, class P, class ValuesOf>
-void spread(const Tile& tile, P* to, const ValuesOf& values_of) {
-  const std::int64_t fold = tile.channels * tile.inner;
-  for (std::int64_t c = 0; c < tile.channels; ++c) {
-    const std::array<P, arrays> values = values_of(c);
-    for (std::size_t i = 0; i < arrays; ++i) {
-      P* const first = to + static_cast<std::int64_t>(i) * kMaxBlockCols + c * tile.inner;
-      first[0] = values[i];
-      for (std::int64_t j = 1; j < tile.inner; ++j) first[j] = values[i];
-    }
-  }
-  for (std::int64_t i = 0; i < arrays; ++i, to += kMaxBlockCols) {
-    for (std::int64_t f = 1; f < tile.folds; ++f) std::copy_n(to, fold, to + f * fold);
-  }
-}
-
-// Calls add(channel, column) for the first column of each stretch of `inner` columns of a channel.
-template <class Add>
-void for_each_stretch(const Tile& tile, const Add& add) {
-  std::int64_t column = 0;
-  for (std::int64_t f = 0; f < tile.folds; ++f) {
-    for (std::int64_t c = 0; c < tile.channels; ++c, column += tile.inner) add(c, column);
-  }
-}
-
-// Four sums side by side: neither their rounding errors nor the latency of addition add up.
-double sum_of(const double* values, std::int64_t count) {
-  double sums[4] = {};
-  std::int64_t i = 0;
-  for (; i + 4 <= count; i += 4) {
-    for (int j = 0; j < 4; ++j) sums[j] += values[i + j];
-  }
-  for (; i < count; ++i) sums[0] += values[i];
-  return (sums[0] + sums[1]) + (sums[2] + sums[3]);
-}
-
-// Arrays with a value per column of a tile: scratch memory of the calling thread.
-template <class P, Scratch purpose>
-P* tile_columns(int arrays) {
-  return scratch<P, purpose>(arrays * kMaxBlockCols);
-}
-
-template <class T>
-void sum_moments(const T* x, const Tile& tile, bool prefetches, Moments* partials) {
-  using P = Wide<T>;
-  const auto& kernel = kernels::columns<T>();
-  P* const column_mean = tile_columns<P, Scratch::tile_pivots>(3);
-  P* const column_pivot = column_mean + kMaxBlockCols;
-  P* const pivot = column_pivot + kMaxBlockCols;
-  double* const sum = tile_columns<double, Scratch::tile_sums>(2);
-  double* const squares = sum + kMaxBlockCols;
-
-  kernel.pivots(x + tile.offset, tile.block, column_mean);
-  // One pivot for all columns of a channel: their mean, from differences to the first, so that
-  // equal values have exactly their mean.
-  std::fill_n(pivot, tile.channels, P{0});
-  for_each_stretch(tile, [&](std::int64_t c, std::int64_t column) {
-    const P first = column_mean[c * tile.inner];
-    for (std::int64_t i = 0; i < tile.inner; ++i) pivot[c] += column_mean[column + i] - first;
-  });
-  for (std::int64_t c = 0; c < tile.channels; ++c) {
-    pivot[c] = column_mean[c * tile.inner] + pivot[c] / static_cast<P>(tile.folds * tile.inner);
-  }
-  spread<1>(tile, column_pivot, [&](std::int64_t c) { return std::array{pivot[c]}; });
-  kernel.sums(x + tile.offset, tile.block, prefetches ? tile.prefetch_distance : 0, column_pivot,
-              sum, squares);
-
-  struct Sums {
-    double s, t;
-  };
-  auto* const sums = scratch<Sums, Scratch::tile_channel_sums>(tile.channels);
-  std::fill_n(sums, tile.channels, Sums{0, 0});
-  for_each_stretch(tile, [&](std::int64_t c, std::int64_t column) {
-    sums[c].s += sum_of(sum + column, tile.inner);
-    sums[c].t += sum_of(squares + column, tile.inner);
-  });
-  for (std::int64_t c = 0; c < tile.channels; ++c) {
-    partials[c] = moments_of_sums(tile.values_per_channel(), static_cast<double>(pivot[c]),
-                                  sums[c].s, sums[c].t);
-  }
-}
-
-template <class T>
-kernels::AffineColumns<Wide<T>> spread_affine(const Tile& tile, const ChannelAffine<T>* affine) {
-  using P = Wide<T>;
-  auto* const to = tile_columns<P, Scratch::tile_affine>(3);
-  spread<3>(tile, to, [&](std::int64_t c) {
-    const Affine<P> a = kernels::rounded<P>(affine[tile.channel + c]);
-    return std::array{a.center, a.scale, a.offset};
-  });
-  return {to, to + kMaxBlockCols, to + 2 * kMaxBlockCols};
-}
-
-template <class T>
-kernels::GradientColumns<Wide<T>> spread_gradient(const Tile& tile, const ChannelAffine<T>* affine,
-                                                  const ChannelGradient<T>* gradient) {
-  using P = Wide<T>;
-  auto* const to = tile_columns<P, Scratch::tile_gradient>(3);
-  spread<3>(tile, to, [&](std::int64_t c) {
-    const std::int64_t channel = tile.channel + c;
-    const GradientAffine<P> g = kernels::rounded<P>(gradient[channel], affine[channel].center);
-    return std::array{g.dy_scale, g.x_scale, g.offset};
-  });
-  return {to, to + kMaxBlockCols, to + 2 * kMaxBlockCols};
-}
-
-// Calls by_kernel(offset, block, first column) for the tile, if fits(channel) is true for all of
-// its channels; else for each stretch of columns that fit, and extended(channel, offset, piece) for
-// the others.
-template <class Fits, class ByKernel, class ByExtended>
-void for_each_fitting(const Tile& tile, const Fits& fits, const ByKernel& by_kernel,
-                      const ByExtended& extended) {
-  bool all = true;
-  for (std::int64_t c = 0; c < tile.channels; ++c) all = all && fits(tile.channel + c);
-  if (all) {
-    by_kernel(tile.offset, tile.block, 0);
-    return;
-  }
-  std::int64_t begin = 0;
-  const auto flush = [&](std::int64_t end) {
-    if (begin == end) return;
-    by_kernel(tile.offset + begin, kernels::Block{tile.block.rows, end - begin, tile.block.stride},
-              begin);
-  };
-  for_each_stretch(tile, [&](std::int64_t c, std::int64_t column) {
-    if (fits(tile.channel + c)) return;
-    flush(column);
-    begin = column + tile.inner;
-    extended(tile.channel + c, tile.offset + column,
-             kernels::Piece{tile.block.rows, tile.inner, tile.block.stride});
-  });
-  flush(tile.block.cols);
-}
-
-template <class T>
-void write_forward(const ForwardOperands<T>& operands, const Tile& tile, std::int64_t distance,
-                   const ChannelAffine<T>* affine) {
-  const auto a = spread_affine<T>(tile, affine);
-  for_each_fitting(
-      tile, [&](std::int64_t c) { return kernels::fits<Wide<T>>(affine[c]); },
-      [&](std::int64_t offset, const kernels::Block& block, std::int64_t i) {
-        kernels::columns<T>().forward(operands.at(offset, distance), block, a.from(i));
-      },
-      [&](std::int64_t c, std::int64_t offset, const kernels::Piece& piece) {
-        kernels::ExtendedRange<T>::forward(operands.at(offset), piece, affine[c]);
-      });
-}
-
-template <class T>
-void sum_gradients(const BackwardOperands<T>& operands, const Tile& tile,
-                   const ChannelAffine<T>* affine, GradientSums* partials) {
-  double* const dy_sum = tile_columns<double, Scratch::tile_sums>(2);
-  double* const dy_x_sum = dy_sum + kMaxBlockCols;
-  kernels::columns<T>().gradient_sums(operands.at(tile.offset, tile.prefetch_distance), tile.block,
-                                      spread_affine<T>(tile, affine), dy_sum, dy_x_sum);
-  std::fill_n(partials, tile.channels, GradientSums());
-  for_each_stretch(tile, [&](std::int64_t c, std::int64_t column) {
-    partials[c].merge({sum_of(dy_sum + column, tile.inner), sum_of(dy_x_sum + column, tile.inner)});
-  });
-}
-
-template <class T>
-void write_gradients(const BackwardOperands<T>& operands, const Tile& tile, std::int64_t distance,
-                     const ChannelAffine<T>* affine, const ChannelGradient<T>* gradient) {
-  using P = Wide<T>;
-  const auto a = spread_affine<T>(tile, affine);
-  const auto g = spread_gradient<T>(tile, affine, gradient);
-  for_each_fitting(
-      tile, [&](std::int64_t c) { return kernels::fits<P>(gradient[c], affine[c]); },
-      [&](std::int64_t offset, const kernels::Block& block, std::int64_t i) {
-        kernels::columns<T>().backward(operands.at(offset, distance), block, a.from(i), g.from(i));
-      },
-      [&](std::int64_t c, std::int64_t offset, const kernels::Piece& piece) {
-        kernels::ExtendedRange<T>::backward(operands.at(offset), piece, affine[c], gradient[c]);
-      });
 }
 
 // Calls f(tile) for all tiles of a matrix, in the order of memory.
