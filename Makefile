@@ -59,7 +59,7 @@ bench: ## time every operation beside oneDNN and PyTorch; rewrite docs/performan
 
 bench-pytorch: ## time the core beside pip's PyTorch, eager and compiled (installs it into build/venv: some GB)
 	@scripts/install-packages pytorch
-	scripts/pytorch-environment
+	scripts/python-environment
 	cmake --preset bench-pytorch --log-level=WARNING
 	cmake --build --preset bench-pytorch --parallel $(jobs) --target evenkeel_core_c
 	build/venv/bin/python bench/pytorch.py
