@@ -6,6 +6,7 @@
 #include <string>
 
 #include "src/base/check.h"
+#include "src/base/text.h"
 #include "src/base/types.h"
 #include "src/passes/channels.h"
 
@@ -61,6 +62,23 @@ ChannelMoments::ChannelMoments(std::int64_t channels) {
       .require(channels >= 0, "channels is " + std::to_string(channels) + ", expected at least 0");
   mean_.resize(static_cast<std::size_t>(channels));
   m2_.resize(static_cast<std::size_t>(channels));
+}
+
+ChannelMoments::ChannelMoments(double count, std::span<const double> mean,
+                               std::span<const double> m2)
+    : count_(count), mean_(mean.begin(), mean.end()), m2_(m2.begin(), m2.end()) {
+  const Check check("channel_moments");
+  check.require(count >= 0 && std::trunc(count) == count && std::isfinite(count),
+                "count is " + exactly(count) + ", expected a whole number from 0 on");
+  check.require(mean.size() == m2.size(), "m2 has " + std::to_string(m2.size()) +
+                                              " elements, expected " + std::to_string(mean.size()) +
+                                              " (those of mean)");
+  for (std::size_t i = 0; i < m2.size(); ++i) {
+    if (m2[i] < 0) {
+      check.fail("m2[" + std::to_string(i) + "] is " + exactly(m2[i]) +
+                 ", expected a sum of squares");
+    }
+  }
 }
 
 template <class T>

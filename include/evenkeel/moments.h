@@ -40,6 +40,11 @@ class ChannelMoments {
  public:
   explicit ChannelMoments(std::int64_t channels);
 
+  // The moments that count(), mean() and m2() gave elsewhere, such as in another process. Throws
+  // Error if the sizes differ, if the count is not a whole number from 0 on, or if an M2 is
+  // negative.
+  ChannelMoments(double count, std::span<const double> mean, std::span<const double> m2);
+
   // Adds a batch of shape.c channels, in either layout. Throws Error if the channels differ.
   // Threads: parallel over channels or rows; bitwise the same for every number of threads.
   template <class T>

@@ -4,6 +4,7 @@
 #include <array>
 #include <tuple>
 
+#include "python/csrc/running.h"
 #include "python/csrc/tensors.h"
 
 namespace evenkeel::python {
@@ -27,6 +28,54 @@ Tensor moments(Tensor x_in) {
     std::ranges::copy(batch.m2(), out);
   });
   return state;
+}
+
+// The moments of all processes, a row each, merged in the order of the rows.
+ChannelMoments merged(const Tensor& moments_in, std::int64_t channels) {
+  const Tensor states = converted(moments_in, ScalarType::Double);
+  const std::int64_t width = 2 * channels + 1;
+  if (states.dim() != 2 || states.size(1) != width) {
+    throw Error("batch_norm: moments is expected to have the shape (processes, " +
+                std::to_string(width) + "), as batch_norm_moments gives for each process");
+  }
+  ChannelMoments all(channels);
+  const auto size = static_cast<std::size_t>(channels);
+  for (std::int64_t process = 0; process < states.size(0); ++process) {
+    const double* state = values<const double>(states).data() + process * width;
+    all.merge(ChannelMoments(*state, {state + 1, size}, {state + 1 + channels, size}));
+  }
+  return all;
+}
+
+// The forward by the moments of all processes.
+std::tuple<Tensor, Tensor, Tensor> forward(Tensor x_in, Optional weight_in, Optional bias_in,
+                                           Optional residual_in, Tensor moments,
+                                           Optional running_mean, Optional running_var,
+                                           Optional batches, Optional skipped,
+                                           std::optional<double> momentum, double eps,
+                                           std::string activation, double first, double second) {
+  const Inputs in(kOp, x_in, weight_in, bias_in, residual_in);
+  Running running(kOp, in.x, running_mean, running_var, batches, skipped);
+  const std::array<std::int64_t, 1> channels = {in.x.size(1)};
+  const Tensor y = torch::stable::empty_like(in.x);
+  const Tensor mean = empty(in.x, channels, kSavedDtype);
+  const Tensor rstd = empty(in.x, channels, kSavedDtype);
+  dispatch(kOp, in.x, [&]<class T>() {
+    batch_norm_forward<T>({.x = view<const T>(in.x, in.layout),
+                           .weight = values<const Wide<T>>(in.weight),
+                           .bias = values<const Wide<T>>(in.bias),
+                           .mean = values<Saved>(mean),
+                           .rstd = values<Saved>(rstd),
+                           .running = running.of_type<T>(),
+                           .residual = view<const T>(in.residual, in.layout),
+                           .y = view<T>(y, in.layout)},
+                          merged(moments, in.x.size(1)),
+                          {.eps = eps,
+                           .update = running_mean ? update_of(momentum) : RunningUpdate::none(),
+                           .activation = activation_of(activation, first, second)});
+  });
+  running.write_back();
+  return {y, mean, rstd};
 }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor> gradient_sums(Tensor dy_in, Tensor x_in,
@@ -89,6 +138,7 @@ std::tuple<Tensor, Tensor> backward(Tensor dy_in, Tensor x_in, Optional weight_i
 STABLE_TORCH_LIBRARY_IMPL(evenkeel_norm, CPU, m) {
   using namespace evenkeel::python;
   m.impl("batch_norm_moments", TORCH_BOX(&moments));
+  m.impl("batch_norm_of_moments", TORCH_BOX(&forward));
   m.impl("batch_norm_gradient_sums", TORCH_BOX(&gradient_sums));
   m.impl("batch_norm_backward_of_sums", TORCH_BOX(&backward));
 }

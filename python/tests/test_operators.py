@@ -225,7 +225,7 @@ def test_opcheck_of_running_statistics(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("activation", [("", 0.0, 0.0), ("silu", 0.0, 0.0)], ids=["none", "silu"])
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
 def test_halves_of_a_batch_norm(layout: str, activation: tuple[Any, ...]) -> None:
-    """Two uneven parts of a batch give the gradients of the whole."""
+    """Two uneven parts of a batch give the results and the gradients of the whole."""
     operators = torch.ops.evenkeel_norm
     x = laid_out(torch.randn(5, 6, 4, 3), layout)
     dy, residual, weight = torch.randn_like(x), torch.randn_like(x), torch.rand(6)
@@ -241,9 +241,27 @@ def test_halves_of_a_batch_norm(layout: str, activation: tuple[Any, ...]) -> Non
             ]
         )
         torch.testing.assert_close(state, expected, rtol=1e-6, atol=1e-6)
-    _, mean, rstd = operators.batch_norm(
-        x, weight, None, residual, None, None, None, None, 0.1, 1e-5, *activation
+
+    def running() -> tuple[torch.Tensor, ...]:
+        return torch.zeros(6), torch.ones(6), torch.tensor(3), torch.tensor(0)
+
+    expected_running = running()
+    y, mean, rstd = operators.batch_norm(
+        x, weight, None, residual, *expected_running, 0.1, 1e-5, *activation
     )
+    for part in parts:
+        actual_running = running()
+        args = (x[part], weight, None, residual[part], torch.stack(states))
+        actual = operators.batch_norm_of_moments(*args, *actual_running, 0.1, 1e-5, *activation)
+        for a, e in zip(
+            (*actual, *actual_running), (y[part], mean, rstd, *expected_running), strict=True
+        ):
+            torch.testing.assert_close(a, e, rtol=1e-6, atol=1e-6)
+    torch.library.opcheck(
+        operators.batch_norm_of_moments.default, (*args, *running(), 0.1, 1e-5, *activation)
+    )
+    with pytest.raises(RuntimeError, match=r"moments is expected to have the shape"):
+        operators.batch_norm_of_moments(*args[:4], states[0], *running(), 0.1, 1e-5, *activation)
     whole = operators.batch_norm_backward(
         dy, x, weight, None, residual, mean, rstd, False, *activation, 15
     )

@@ -185,6 +185,25 @@ TEST(ChannelMoments, HugeValuesDoNotOverflow) {
   }
 }
 
+// Another process's moments arrive as numbers.
+TEST(ChannelMoments, AreMadeFromTheirNumbers) {
+  const Shape shape{9, 5, 7};
+  const auto x = random_values<float>(shape.size(), 3, 2);
+  ChannelMoments moments(5);
+  moments.add(view(x, shape));
+  const ChannelMoments again(moments.count(), moments.mean(), moments.m2());
+  EXPECT_EQ(again.count(), 63);
+  EXPECT_TRUE(std::ranges::equal(again.mean(), moments.mean()));
+  EXPECT_TRUE(std::ranges::equal(again.m2(), moments.m2()));
+
+  const std::vector<double> two(2), three(3), negative = {0, -1e-300};
+  expect_error([&] { ChannelMoments(1, two, three); }, {"m2 has 3 elements", "expected 2"});
+  expect_error([&] { ChannelMoments(-1, two, two); }, {"count is -1"});
+  expect_error([&] { ChannelMoments(1.5, two, two); }, {"count is 1.5"});
+  expect_error([&] { ChannelMoments(std::nan(""), two, two); }, {"count is nan"});
+  expect_error([&] { ChannelMoments(4, two, negative); }, {"m2[1] is -1e-300"});
+}
+
 TEST(ChannelMoments, RefusesOtherChannels) {
   ChannelMoments moments(3);
   const std::vector<float> x(8);

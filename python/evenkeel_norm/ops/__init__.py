@@ -1,7 +1,7 @@
 """The operators, private. See library.py."""
 
 from .batch_norm import batch_norm, batch_norm_inference, track
-from .batch_norm_halves import backward_of_sums, gradient_sums, moments
+from .batch_norm_halves import backward_of_sums, forward_of_moments, gradient_sums, moments
 from .groups import group_norm, instance_norm
 from .library import load
 from .local_response_norm import local_response_norm
@@ -15,6 +15,7 @@ __all__ = [
     "backward_of_sums",
     "batch_norm",
     "batch_norm_inference",
+    "forward_of_moments",
     "gradient_sums",
     "group_norm",
     "instance_norm",

@@ -1,7 +1,7 @@
 """The halves of BatchNorm, for a batch that is spread over several processes.
 
-Each process adds its part to the moments, and those of all are merged; in the backward the sums of
-all are added up. The forward with merged moments is not here yet.
+Each process takes the moments of its part, and those of all normalize each part; in the backward
+the sums of all are added up.
 """
 
 from __future__ import annotations
@@ -11,13 +11,25 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .library import Want, dense, operator, parameter_gradient, result
+from .library import Want, dense, operator, parameter_gradient, result, saved
 
 
 @operator("batch_norm_moments(Tensor x) -> Tensor")
 def moments(x: Tensor) -> Tensor:
     """As 2C + 1 numbers: the count of values per channel, the means, the sums of squares."""
     return x.new_empty((2 * x.shape[1] + 1,), dtype=torch.float64)
+
+
+@operator(
+    "batch_norm_of_moments(Tensor x, Tensor? weight, Tensor? bias, Tensor? residual,"
+    " Tensor moments, Tensor(a!)? running_mean, Tensor(b!)? running_var, Tensor(c!)? batches,"
+    " Tensor(d!)? skipped, float? momentum, float eps, str activation, float first, float second)"
+    " -> (Tensor y, Tensor mean, Tensor rstd)"
+)
+def forward_of_moments(x: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """By the moments of all processes, (processes, 2C + 1), merged in the order of the rows."""
+    channels = x.shape[1]
+    return torch.empty_like(dense(x)), saved(x, channels), saved(x, channels)
 
 
 @operator(
