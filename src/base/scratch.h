@@ -13,8 +13,10 @@ namespace evenkeel {
 // must differ.
 enum class Scratch {
   // Of the whole operation, in the thread that started it.
-  affine,         // coefficients of the forward, per channel
-  gradient,       // coefficients of the gradient, per channel
+  affine,          // coefficients of the forward, per channel
+  gradient,        // coefficients of the gradient, per channel
+  affine_columns,  // the same as kernels take them, per column
+  gradient_columns,
   channel_sums,   // gradient sums that an operation keeps, per channel
   batch_moments,  // moments that an operation keeps, per channel
   partials,       // statistics of blocks and pieces, before they are merged
@@ -27,7 +29,6 @@ enum class Scratch {
   tile_gradient,
   tile_pivots,
   tile_sums,
-  tile_channel_sums,
   checked_sums,  // gradient sums of the channels of a group
   row_sum,       // the sum of x and the residual, where it is not kept
   window,

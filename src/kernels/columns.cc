@@ -105,6 +105,75 @@ void sums(const T* x, Block block, std::int64_t prefetch_distance, const Wide<T>
       });
 }
 
+template <class T>
+void moments(const T* x, Block block, std::int64_t prefetch_distance,
+             kernels::StatisticColumns out) {
+  HWY_ALIGN Wide<T> pivot[kMaxBlockCols];
+  HWY_ALIGN double sum[kMaxBlockCols];
+  HWY_ALIGN double squares[kMaxBlockCols];
+  pivots(x, block, pivot);
+  sums(x, block, prefetch_distance, pivot, sum, squares);
+  // moments_of_sums, of operands.h, for a vector of columns.
+  for (std::int64_t i = 0; i < block.cols; ++i) out.first[i] = static_cast<double>(pivot[i]);
+  const hn::ScalableTag<double> d;
+  const auto zero = hn::Zero(d), count = hn::Set(d, static_cast<double>(block.rows));
+  for_each_vector(d, block.cols, [=, &sum, &squares](auto lanes, std::int64_t i) HWY_ATTR {
+    const auto s = lanes.load(d, sum + i);
+    const auto offset = hn::Div(s, count);
+    const auto m2 = hn::Sub(lanes.load(d, squares + i), hn::Mul(s, offset));
+    lanes.store(hn::Add(lanes.load(d, out.first + i), offset), d, out.first + i);
+    lanes.store(hn::IfThenElse(hn::Lt(m2, zero), zero, m2), d, out.second + i);
+  });
+}
+
+// Sets the total to the first part, then calls add(part, before, n) for each of the others: of n
+// values after `before` others. Parts are the outer loop, so the totals wait in L1.
+template <class Add>
+HWY_INLINE void merge_parts(const kernels::StatisticColumns& of_parts, const kernels::Parts& parts,
+                            const kernels::StatisticColumns& total, const Add& add) {
+  std::copy_n(of_parts.first, parts.cols, total.first);
+  std::copy_n(of_parts.second, parts.cols, total.second);
+  for (std::int64_t p = 1; p < parts.parts; ++p) {
+    add(of_parts.from(p * parts.stride), static_cast<double>(p) * parts.count,
+        p + 1 < parts.parts ? parts.count : parts.last_count);
+  }
+}
+
+// Moments::merge for vectors of columns. Squares that leave the range of double are found by the
+// test of the total.
+void merge_moments(kernels::StatisticColumns of_parts, kernels::Parts parts,
+                   kernels::StatisticColumns total) {
+  const hn::ScalableTag<double> d;
+  merge_parts(of_parts, parts, total,
+              [=](kernels::StatisticColumns part, double before, double n) HWY_ATTR {
+                const auto share = hn::Set(d, n / (before + n));
+                const auto cross = hn::Set(d, before * (n / (before + n)));
+                for_each_vector(d, parts.cols, [=](auto lanes, std::int64_t i) HWY_ATTR {
+                  const auto mean = lanes.load(d, total.first + i);
+                  const auto delta = hn::Sub(lanes.load(d, part.first + i), mean);
+                  const auto m2 =
+                      hn::Add(lanes.load(d, total.second + i), lanes.load(d, part.second + i));
+                  lanes.store(hn::MulAdd(delta, share, mean), d, total.first + i);
+                  lanes.store(hn::MulAdd(hn::Mul(delta, delta), cross, m2), d, total.second + i);
+                });
+              });
+}
+
+void merge_sums(kernels::StatisticColumns of_parts, kernels::Parts parts,
+                kernels::StatisticColumns total) {
+  const hn::ScalableTag<double> d;
+  merge_parts(of_parts, parts, total,
+              [=](kernels::StatisticColumns part, double /*before*/, double /*n*/) HWY_ATTR {
+                for_each_vector(d, parts.cols, [=](auto lanes, std::int64_t i) HWY_ATTR {
+                  const auto add = [=](double* to, const double* from) HWY_ATTR {
+                    lanes.store(hn::Add(lanes.load(d, to + i), lanes.load(d, from + i)), d, to + i);
+                  };
+                  add(total.first, part.first);
+                  add(total.second, part.second);
+                });
+              });
+}
+
 // An output, which may be null, of a block. It goes past the cache if all its rows start at a line.
 template <class T>
 HWY_INLINE Output<T> output(T* data, const Block& block, bool non_temporal) {
@@ -160,8 +229,9 @@ void backward(BackwardOperands<T> operands, Block block, AffineColumns<Wide<T>> 
 
 template <class T>
 const kernels::Columns<T>* table() {
-  static constexpr kernels::Columns<T> kTable = {pivots<T>, sums<T>, forward<T>, gradient_sums<T>,
-                                                 backward<T>};
+  static constexpr kernels::Columns<T> kTable = {moments<T>,       merge_moments, merge_sums,
+                                                 pivots<T>,        sums<T>,       forward<T>,
+                                                 gradient_sums<T>, backward<T>};
   return &kTable;
 }
 EVENKEEL_KERNEL_TABLES(columns, Columns)

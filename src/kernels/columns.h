@@ -26,9 +26,27 @@ struct GradientColumns {
   GradientColumns from(std::int64_t i) const { return {dy_scale + i, x_scale + i, offset + i}; }
 };
 
+// Two statistics of each column, in separate arrays: mean and M2, or two sums.
+struct StatisticColumns {
+  double *first, *second;
+  StatisticColumns from(std::int64_t i) const { return {first + i, second + i}; }
+};
+
+// Parts of the statistics of `cols` columns: those of a part are `stride` values from those of the
+// part before. Each part is over `count` values of a column, the last over `last_count`.
+struct Parts {
+  std::int64_t parts, cols, stride;
+  double count, last_count;
+};
+
 template <class T>
 struct Columns {
   using P = Wide<T>;
+  // Per column, mean and M2.
+  void (*moments)(const T* x, Block block, std::int64_t prefetch_distance, StatisticColumns out);
+  // The moments, or the sums, of all parts in their order.
+  void (*merge_moments)(StatisticColumns of_parts, Parts parts, StatisticColumns total);
+  void (*merge_sums)(StatisticColumns of_parts, Parts parts, StatisticColumns total);
   // Per column, the mean of the first rows / 64 rows, rounded up.
   void (*pivots)(const T* x, Block block, P* mean);
   // Per column, sum d and sum d^2 with d = x - pivot.

@@ -95,15 +95,13 @@ class Planes final : public ChannelPasses<T> {
   std::int64_t n_, c_, s_, group_;
 };
 
-// Channels as columns of row-major matrices: `inner` adjacent columns are a channel. inner is 1 for
-// (rows, channels) in memory, which is channels-last and plain features; it is s for (n, channels,
-// s) in memory. The channels of each matrix are channels of their own.
+// Channels as columns of row-major matrices, (rows, channels) in memory: channels-last, and plain
+// features. The channels of each matrix are channels of their own.
 template <class T>
 class Columns final : public ChannelPasses<T> {
  public:
-  Columns(std::int64_t matrices, std::int64_t rows, std::int64_t channels, std::int64_t inner,
-          std::int64_t group = 1)
-      : matrices_(matrices), rows_(rows), channels_(channels), inner_(inner), group_(group) {}
+  Columns(std::int64_t matrices, std::int64_t rows, std::int64_t channels, std::int64_t group = 1)
+      : matrices_(matrices), rows_(rows), channels_(channels), group_(group) {}
 
   void moments(const T* x, VisitMoments<T> visit) const override;
   void forward(const ForwardOperands<T>& operands, const ChannelAffine<T>* affine) const override;
@@ -117,10 +115,29 @@ class Columns final : public ChannelPasses<T> {
                  GradientFromSums<T> gradient) const override;
 
  private:
-  // All values of neighboring channels, from the first on.
-  kernels::Piece piece_of(std::int64_t channels) const;
+  std::int64_t matrices_, rows_, channels_, group_;
+};
 
-  std::int64_t matrices_, rows_, channels_, inner_, group_;
+// Channels as short planes: (N, C, S) in memory as a matrix of N rows, in which s adjacent columns
+// are a channel.
+template <class T>
+class ShortPlanes final : public ChannelPasses<T> {
+ public:
+  ShortPlanes(std::int64_t n, std::int64_t c, std::int64_t s) : n_(n), c_(c), s_(s) {}
+
+  void moments(const T* x, VisitMoments<T> visit) const override;
+  void forward(const ForwardOperands<T>& operands, const ChannelAffine<T>* affine) const override;
+  void normalize(const ForwardOperands<T>& operands, double eps,
+                 AffineFromMoments<T> affine) const override;
+  void gradient_sums(const BackwardOperands<T>& operands, const ChannelAffine<T>* affine,
+                     ChannelSums<T>* sums) const override;
+  void backward(const BackwardOperands<T>& operands, const ChannelAffine<T>* affine,
+                const ChannelGradient<T>* gradient) const override;
+  void gradients(const BackwardOperands<T>& operands, const ChannelAffine<T>* affine,
+                 GradientFromSums<T> gradient) const override;
+
+ private:
+  std::int64_t n_, c_, s_;
 };
 
 // Below this many positions a plane is too short: its two ends are partial vectors and partial
@@ -135,9 +152,9 @@ void with_channels(const Shape& shape, FunctionRef<void(const ChannelPasses<T>&)
   if (shape.c == 1) {
     f(Planes<T>(1, 1, shape.n * shape.s));
   } else if (shape.layout == Layout::channels_last || shape.s == 1) {
-    f(Columns<T>(1, shape.n * shape.s, shape.c, 1));
+    f(Columns<T>(1, shape.n * shape.s, shape.c));
   } else if (shape.s < kShortestPlane) {
-    f(Columns<T>(1, shape.n, shape.c, shape.s));
+    f(ShortPlanes<T>(shape.n, shape.c, shape.s));
   } else {
     f(Planes<T>(shape.n, shape.c, shape.s));
   }
@@ -149,7 +166,7 @@ void with_sample_channels(const Shape& shape, std::int64_t group,
                           FunctionRef<void(const ChannelPasses<T>&)> f) {
   if (shape.size() == 0) return;
   if (shape.c > 1 && (shape.layout == Layout::channels_last || shape.s == 1)) {
-    f(Columns<T>(shape.n, shape.s, shape.c, 1, group));
+    f(Columns<T>(shape.n, shape.s, shape.c, group));
   } else {
     f(Planes<T>(1, shape.n * shape.c, shape.s, group));
   }

@@ -1,8 +1,8 @@
-// What the passes over columns do with one tile: they hand its columns the coefficients of their
-// channels, call the kernels, and add up the sums of a channel's columns.
+// Short planes as stretches of adjacent columns. What the passes do with one tile of them: they
+// hand its columns the coefficients of their channels, call the kernels for columns, and add up the
+// sums of a channel's columns.
 #pragma once
 
-#include <algorithm>
 #include <array>
 #include <cstdint>
 
@@ -11,17 +11,26 @@
 #include "src/kernels/extended.h"
 #include "src/kernels/range.h"
 #include "src/passes/channels.h"
-#include "src/passes/tiling.h"
 
 namespace evenkeel {
 
 using kernels::kMaxBlockCols;
 
+// A block of rows of some whole channels, each of which is `inner` adjacent columns.
+struct PlaneTile {
+  std::int64_t channel, channels;  // the first channel, and how many
+  std::int64_t inner;
+  std::int64_t offset;  // in memory
+  kernels::Block block;
+  std::int64_t prefetch_distance;  // to a row some way on
+
+  double values_per_channel() const { return static_cast<double>(block.rows * inner); }
+};
+
 // Writes each channel's values to all of its columns in the tile: value i to array i. The arrays
 // are kMaxBlockCols apart.
 template <int arrays, class P, class ValuesOf>
-void spread(const Tile& tile, P* to, const ValuesOf& values_of) {
-  const std::int64_t fold = tile.channels * tile.inner;
+void spread(const PlaneTile& tile, P* to, const ValuesOf& values_of) {
   for (std::int64_t c = 0; c < tile.channels; ++c) {
     const std::array<P, arrays> values = values_of(c);
     for (std::size_t i = 0; i < arrays; ++i) {
@@ -29,18 +38,6 @@ void spread(const Tile& tile, P* to, const ValuesOf& values_of) {
       first[0] = values[i];
       for (std::int64_t j = 1; j < tile.inner; ++j) first[j] = values[i];
     }
-  }
-  for (std::int64_t i = 0; i < arrays; ++i, to += kMaxBlockCols) {
-    for (std::int64_t f = 1; f < tile.folds; ++f) std::copy_n(to, fold, to + f * fold);
-  }
-}
-
-// Calls add(channel, column) for the first column of each stretch of `inner` columns of a channel.
-template <class Add>
-void for_each_stretch(const Tile& tile, const Add& add) {
-  std::int64_t column = 0;
-  for (std::int64_t f = 0; f < tile.folds; ++f) {
-    for (std::int64_t c = 0; c < tile.channels; ++c, column += tile.inner) add(c, column);
   }
 }
 
@@ -62,7 +59,7 @@ P* tile_columns(int arrays) {
 }
 
 template <class T>
-void sum_moments(const T* x, const Tile& tile, bool prefetches, Moments* partials) {
+void sum_moments(const T* x, const PlaneTile& tile, bool prefetches, Moments* partials) {
   using P = Wide<T>;
   const auto& kernel = kernels::columns<T>();
   P* const column_mean = tile_columns<P, Scratch::tile_pivots>(3);
@@ -74,35 +71,27 @@ void sum_moments(const T* x, const Tile& tile, bool prefetches, Moments* partial
   kernel.pivots(x + tile.offset, tile.block, column_mean);
   // One pivot for all columns of a channel: their mean, from differences to the first, so that
   // equal values have exactly their mean.
-  std::fill_n(pivot, tile.channels, P{0});
-  for_each_stretch(tile, [&](std::int64_t c, std::int64_t column) {
-    const P first = column_mean[c * tile.inner];
-    for (std::int64_t i = 0; i < tile.inner; ++i) pivot[c] += column_mean[column + i] - first;
-  });
   for (std::int64_t c = 0; c < tile.channels; ++c) {
-    pivot[c] = column_mean[c * tile.inner] + pivot[c] / static_cast<P>(tile.folds * tile.inner);
+    const P* const means = column_mean + c * tile.inner;
+    P differences{0};
+    for (std::int64_t i = 0; i < tile.inner; ++i) differences += means[i] - means[0];
+    pivot[c] = means[0] + differences / static_cast<P>(tile.inner);
   }
   spread<1>(tile, column_pivot, [&](std::int64_t c) { return std::array{pivot[c]}; });
   kernel.sums(x + tile.offset, tile.block, prefetches ? tile.prefetch_distance : 0, column_pivot,
               sum, squares);
 
-  struct Sums {
-    double s, t;
-  };
-  auto* const sums = scratch<Sums, Scratch::tile_channel_sums>(tile.channels);
-  std::fill_n(sums, tile.channels, Sums{0, 0});
-  for_each_stretch(tile, [&](std::int64_t c, std::int64_t column) {
-    sums[c].s += sum_of(sum + column, tile.inner);
-    sums[c].t += sum_of(squares + column, tile.inner);
-  });
   for (std::int64_t c = 0; c < tile.channels; ++c) {
-    partials[c] = moments_of_sums(tile.values_per_channel(), static_cast<double>(pivot[c]),
-                                  sums[c].s, sums[c].t);
+    const std::int64_t column = c * tile.inner;
+    partials[c] =
+        moments_of_sums(tile.values_per_channel(), static_cast<double>(pivot[c]),
+                        sum_of(sum + column, tile.inner), sum_of(squares + column, tile.inner));
   }
 }
 
 template <class T>
-kernels::AffineColumns<Wide<T>> spread_affine(const Tile& tile, const ChannelAffine<T>* affine) {
+kernels::AffineColumns<Wide<T>> spread_affine(const PlaneTile& tile,
+                                              const ChannelAffine<T>* affine) {
   using P = Wide<T>;
   auto* const to = tile_columns<P, Scratch::tile_affine>(3);
   spread<3>(tile, to, [&](std::int64_t c) {
@@ -113,7 +102,8 @@ kernels::AffineColumns<Wide<T>> spread_affine(const Tile& tile, const ChannelAff
 }
 
 template <class T>
-kernels::GradientColumns<Wide<T>> spread_gradient(const Tile& tile, const ChannelAffine<T>* affine,
+kernels::GradientColumns<Wide<T>> spread_gradient(const PlaneTile& tile,
+                                                  const ChannelAffine<T>* affine,
                                                   const ChannelGradient<T>* gradient) {
   using P = Wide<T>;
   auto* const to = tile_columns<P, Scratch::tile_gradient>(3);
@@ -129,7 +119,7 @@ kernels::GradientColumns<Wide<T>> spread_gradient(const Tile& tile, const Channe
 // its channels; else for each stretch of columns that fit, and extended(channel, offset, piece) for
 // the others.
 template <class Fits, class ByKernel, class ByExtended>
-void for_each_fitting(const Tile& tile, const Fits& fits, const ByKernel& by_kernel,
+void for_each_fitting(const PlaneTile& tile, const Fits& fits, const ByKernel& by_kernel,
                       const ByExtended& extended) {
   bool all = true;
   for (std::int64_t c = 0; c < tile.channels; ++c) all = all && fits(tile.channel + c);
@@ -143,18 +133,19 @@ void for_each_fitting(const Tile& tile, const Fits& fits, const ByKernel& by_ker
     by_kernel(tile.offset + begin, kernels::Block{tile.block.rows, end - begin, tile.block.stride},
               begin);
   };
-  for_each_stretch(tile, [&](std::int64_t c, std::int64_t column) {
-    if (fits(tile.channel + c)) return;
+  for (std::int64_t c = 0; c < tile.channels; ++c) {
+    if (fits(tile.channel + c)) continue;
+    const std::int64_t column = c * tile.inner;
     flush(column);
     begin = column + tile.inner;
     extended(tile.channel + c, tile.offset + column,
              kernels::Piece{tile.block.rows, tile.inner, tile.block.stride});
-  });
+  }
   flush(tile.block.cols);
 }
 
 template <class T>
-void write_forward(const ForwardOperands<T>& operands, const Tile& tile, std::int64_t distance,
+void write_forward(const ForwardOperands<T>& operands, const PlaneTile& tile, std::int64_t distance,
                    const ChannelAffine<T>* affine) {
   const auto a = spread_affine<T>(tile, affine);
   for_each_fitting(
@@ -168,21 +159,22 @@ void write_forward(const ForwardOperands<T>& operands, const Tile& tile, std::in
 }
 
 template <class T>
-void sum_gradients(const BackwardOperands<T>& operands, const Tile& tile,
+void sum_gradients(const BackwardOperands<T>& operands, const PlaneTile& tile,
                    const ChannelAffine<T>* affine, GradientSums* partials) {
   double* const dy_sum = tile_columns<double, Scratch::tile_sums>(2);
   double* const dy_x_sum = dy_sum + kMaxBlockCols;
   kernels::columns<T>().gradient_sums(operands.at(tile.offset, tile.prefetch_distance), tile.block,
                                       spread_affine<T>(tile, affine), dy_sum, dy_x_sum);
-  std::fill_n(partials, tile.channels, GradientSums());
-  for_each_stretch(tile, [&](std::int64_t c, std::int64_t column) {
-    partials[c].merge({sum_of(dy_sum + column, tile.inner), sum_of(dy_x_sum + column, tile.inner)});
-  });
+  for (std::int64_t c = 0; c < tile.channels; ++c) {
+    const std::int64_t column = c * tile.inner;
+    partials[c] = {sum_of(dy_sum + column, tile.inner), sum_of(dy_x_sum + column, tile.inner)};
+  }
 }
 
 template <class T>
-void write_gradients(const BackwardOperands<T>& operands, const Tile& tile, std::int64_t distance,
-                     const ChannelAffine<T>* affine, const ChannelGradient<T>* gradient) {
+void write_gradients(const BackwardOperands<T>& operands, const PlaneTile& tile,
+                     std::int64_t distance, const ChannelAffine<T>* affine,
+                     const ChannelGradient<T>* gradient) {
   using P = Wide<T>;
   const auto a = spread_affine<T>(tile, affine);
   const auto g = spread_gradient<T>(tile, affine, gradient);
