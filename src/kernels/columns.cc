@@ -68,16 +68,15 @@ HWY_INLINE void sum_columns(Block block, double* s_out, double* t_out, const Add
     std::fill_n(s_sum, block.cols, P{0});
     std::fill_n(t_sum, block.cols, P{0});
     const std::int64_t end = std::min(block.rows, begin + kRowsInP);
-    for (std::int64_t first = begin; first < end; first += together) {
-      const std::int64_t rows = std::min(together, end - first);
+    const std::int64_t apart = (end - begin + together - 1) / together;
+    for (std::int64_t first = begin; first < begin + apart; ++first) {
       for_each_vector(d, block.cols,
                       [=, &s_sum, &t_sum, &add](auto lanes, std::int64_t i) HWY_ATTR {
                         auto s = lanes.load(d, s_sum + i);
                         auto t = lanes.load(d, t_sum + i);
-                        std::int64_t at = first * block.stride + i;
 #pragma GCC unroll 1
-                        for (std::int64_t r = 0; r < rows; ++r, at += block.stride)
-                          add(lanes, at, i, s, t);
+                        for (std::int64_t r = first; r < end; r += apart)
+                          add(lanes, r * block.stride + i, i, s, t);
                         lanes.store(s, d, s_sum + i);
                         lanes.store(t, d, t_sum + i);
                       });

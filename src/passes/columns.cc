@@ -77,9 +77,7 @@ void reduce(const Cut& cut, std::int64_t group, std::int64_t first, std::int64_t
   auto* const partials = scratch<double, Scratch::partials>(2 * count * of_matrix);
   const StatisticColumns parts = {partials, partials + count * of_matrix};
   const std::int64_t tasks = count * grid.size();
-  parallel_for(tasks, threads_for(tasks, count * cut.size()), [&](std::int64_t i) {
-    const std::int64_t matrix = i / grid.size();
-    const Tile tile = grid.tile(i % grid.size());
+  const auto sum_tile = [&](std::int64_t matrix, const Tile& tile) {
     const StatisticColumns out =
         parts.from(matrix * of_matrix + tile.row / grid.block_rows * cut.channels + tile.col);
     if (cut.folds == 1) return sum(first + matrix, tile, out);
@@ -88,7 +86,17 @@ void reduce(const Cut& cut, std::int64_t group, std::int64_t first, std::int64_t
     sum(first + matrix, tile, of_folds);
     const auto rows = static_cast<double>(tile.block.rows);
     merge(of_folds, Parts{cut.folds, cut.channels, cut.channels, rows, rows}, out);
-  });
+  };
+  const auto sum_range = [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end;) {
+      // Wide tiles are read faster, and the sums of a column are the same in them.
+      const std::int64_t matrix = i / grid.size(), at = i % grid.size();
+      const std::int64_t beside = grid.beside(at, at + end - i);
+      sum_tile(matrix, grid.tile(at, beside));
+      i += beside;
+    }
+  };
+  parallel_ranges(tasks, threads_for(tasks, count * cut.size()), sum_range);
   const std::int64_t last_rows = grid.rows - (blocks - 1) * grid.block_rows;
   for_each_stretch(first, count, cut.channels, group, blocks * 4 + kChannelCost,
                    [&](const Stretch& stretch) {

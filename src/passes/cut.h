@@ -22,11 +22,19 @@ struct Grid {
 
   std::int64_t blocks() const { return ceil_div(rows, block_rows); }
   std::int64_t size() const { return blocks() * tiles; }
-  Tile tile(std::int64_t index) const {
+  // Of `index` and of the next `count` - 1 tiles, which are beside it, as one.
+  Tile tile(std::int64_t index, std::int64_t count = 1) const {
     const std::int64_t row = index / tiles * block_rows, t = index % tiles;
-    const std::int64_t col = begin(t);
-    return {
-        row, col, row * cols + col, {std::min(block_rows, rows - row), begin(t + 1) - col, cols}};
+    const std::int64_t col = begin(t), width = begin(t + count) - col;
+    return {row, col, row * cols + col, {std::min(block_rows, rows - row), width, cols}};
+  }
+  // How many tiles beside `index`, itself included, may be taken as one: those of its block of
+  // rows, before `end`, of kMaxBlockCols columns at most.
+  std::int64_t beside(std::int64_t index, std::int64_t end) const {
+    const std::int64_t t = index % tiles;
+    std::int64_t count = std::min(end - index, tiles - t);
+    while (count > 1 && begin(t + count) - begin(t) > kernels::kMaxBlockCols) --count;
+    return count;
   }
 
  private:
@@ -69,7 +77,7 @@ struct Cut {
   // each of 64 threads.
   static constexpr std::int64_t kLeastBlockRows = 64, kMostBlockRows = 1024, kTiles = 640;
   // Values that are written at a time.
-  static constexpr std::int64_t kItem = 4096;
+  static constexpr std::int64_t kItem = 32768;
 
   // The most that leave `most` columns or fewer, if possible of whole lines.
   static std::int64_t best_folds(std::int64_t rows, std::int64_t channels, std::int64_t most,
