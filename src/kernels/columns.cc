@@ -55,7 +55,9 @@ void pivots(const T* x, Block block, Wide<T>* mean) {
 }
 
 // Two sums per column, s and t: add(lanes, at, i, s, t) adds what column i contributes, `at` being
-// its place in memory. So many rows together are added while the sums are in registers.
+// its place in memory. So many rows are added while the sums are in registers. These rows lie
+// apart, so that they are streams of their own for the hardware's prefetcher: a network's tensors,
+// in L3 or in memory, took 1.1 to 1.6 times as long in neighboring rows.
 template <std::int64_t together, class T, class Add>
 HWY_INLINE void sum_columns(Block block, double* s_out, double* t_out, const Add& add) {
   using P = Wide<T>;
@@ -180,16 +182,28 @@ HWY_INLINE Output<T> output(T* data, const Block& block, bool non_temporal) {
           non_temporal && data && misaligned(data, kLine<T>) == 0 && block.stride % kLine<T> == 0};
 }
 
+// The rows of a block in the order that the forward takes them: by turns from the first and from
+// the second half, which are two streams for the hardware's prefetcher: 1.0 to 1.2 times as fast.
+// What is stored past the cache is stored in the order of memory. (The backward reads and writes
+// three streams or more, and gains nothing.)
+struct RowOrder {
+  std::int64_t half;  // 0: in order
+
+  RowOrder(const Block& block, bool non_temporal) : half(non_temporal ? 0 : (block.rows + 1) / 2) {}
+  std::int64_t operator[](std::int64_t k) const { return half == 0 ? k : k / 2 + (k % 2) * half; }
+};
+
 template <class T>
 void forward(ForwardOperands<T> operands, Block block, AffineColumns<Wide<T>> a) {
   const hn::ScalableTag<Wide<T>> d;
   const auto y = output(operands.y, block, operands.non_temporal);
+  const RowOrder rows(block, operands.non_temporal);
   with_epilogue(d, operands, [&](auto epilogue) HWY_ATTR {
-    for (std::int64_t r = 0; r < block.rows; ++r) {
+    for (std::int64_t k = 0; k < block.rows; ++k) {
+      const std::int64_t row = rows[k] * block.stride;
       for_each_vector(d, block.cols, [=](auto lanes, std::int64_t i) HWY_ATTR {
-        const std::int64_t at = r * block.stride + i;
         const auto coefficients = vectors_of(lanes, d, a, i);
-        y.put(lanes, normalized(epilogue, lanes, d, operands, at, coefficients), d, at);
+        y.put(lanes, normalized(epilogue, lanes, d, operands, row + i, coefficients), d, row + i);
       });
     }
   });
@@ -201,8 +215,8 @@ void gradient_sums(BackwardOperands<T> operands, Block block, AffineColumns<Wide
   const hn::ScalableTag<Wide<T>> d;
   using V = hn::Vec<decltype(d)>;
   with_epilogue(d, operands, [&](auto epilogue) HWY_ATTR {
-    // Four rows of two tensors, a page apart, defeat the hardware's prefetcher: 0.85 to 0.95.
-    sum_columns<1, T>(block, dy_sum, dy_x_sum,
+    // Two rows of two tensors: four streams.
+    sum_columns<2, T>(block, dy_sum, dy_x_sum,
                       [=](auto lanes, std::int64_t at, std::int64_t i, V& dy, V& dy_x) HWY_ATTR {
                         add_gradient(epilogue, lanes, d, operands, at, vectors_of(lanes, d, a, i),
                                      dy, dy_x);
