@@ -85,11 +85,12 @@ void reduce_then_apply(std::int64_t groups, const Pieces& summed, const Pieces& 
   parallel_for(tasks, threads, [&](std::int64_t i) {
     partials[i] = sum(i / summed.per_channel, i % summed.per_channel);
   });
-  for (std::int64_t group = 0; group < groups; ++group) {
+  // Merging a part costs as much as streaming some 64 values.
+  parallel_for(groups, std::min(threads, threads_for(groups, tasks * 64)), [&](std::int64_t group) {
     merge_and_finish(group, [&](std::int64_t c, std::int64_t p) {
       return partials[c * summed.per_channel + p];
     });
-  }
+  });
   parallel_for(written.c * written.per_channel, threads,
                [&](std::int64_t i) { apply(i / written.per_channel, i % written.per_channel, 0); });
 }

@@ -14,18 +14,42 @@
 namespace evenkeel {
 namespace {
 
-// Values of a task: about 64 KB of floats.
-constexpr std::int64_t kTaskElements = 16384;
+// The kernels take several rows at a time: tasks begin at multiples of so many samples.
+std::int64_t unit_of(std::int64_t features) { return features <= 128 ? 16 : 4; }
 
-std::int64_t samples_of_forward_task(std::int64_t features) {
-  return std::max<std::int64_t>(1, kTaskElements / features);
+// Calls f(first, count) for all samples, some at a time. A row does not depend on the others, so
+// each thread has its equal share of them, and takes about 64 KB of floats at a time.
+template <class F>
+void for_each_samples(std::int64_t samples, std::int64_t features, const F& f) {
+  constexpr std::int64_t kShare = 4096, kValues = 16384;
+  const std::int64_t unit =
+      std::min(unit_of(features), std::max<std::int64_t>(1, kShare / features));
+  const std::int64_t units = ceil_div(samples, unit);
+  const std::int64_t most = std::max(unit, kValues / features / unit * unit);
+  const auto take_range = [&](std::int64_t begin, std::int64_t end) {
+    const std::int64_t last = std::min(samples, end * unit);
+    for (std::int64_t i = begin * unit; i < last; i += most) f(i, std::min(most, last - i));
+  };
+  parallel_ranges(units, threads_for(units, samples * features), take_range);
 }
-// For the backward also a 32nd of the samples, since each task has a dweight and a dbias that must
-// be cleared and added up: with 16 samples a task that took a tenth of the time. At most 256, which
-// bounds the length of a sum in P.
-std::int64_t samples_of_backward_task(std::int64_t samples, std::int64_t features) {
-  return std::clamp<std::int64_t>(std::max(kTaskElements / features, samples / 32), 16, 256);
-}
+
+// The samples of a backward's tasks, each of which has a dweight and a dbias of its own that must
+// be cleared and added up. So there are few: one for each of 64 threads, a number that most numbers
+// of threads divide. They have 8 samples at least, and about 256 at most, which bounds the length
+// of a sum in P.
+struct Tasks {
+  std::int64_t samples, unit, count;
+
+  Tasks(std::int64_t n, std::int64_t features) : samples(n), unit(unit_of(features)) {
+    constexpr std::int64_t kThreads = 64, kLeast = 8, kMost = 256;
+    const std::int64_t most = ceil_div(ceil_div(samples, kMost), kThreads) * kThreads;
+    count = std::clamp<std::int64_t>(samples / kLeast, 1, std::max(kThreads, most));
+  }
+  std::int64_t begin(std::int64_t task) const {
+    return std::min(samples, ceil_div(samples, unit) * task / count * unit);
+  }
+  std::int64_t size(std::int64_t task) const { return begin(task + 1) - begin(task); }
+};
 
 // The place `offset` elements on in an array that may be absent.
 template <class P>
@@ -71,17 +95,21 @@ class TaskGradients {
   // is finite.
   bool add_up() const {
     std::atomic<bool> finite = true;
-    // A block of columns at a time: its sums stay in L1 while the rows pass by.
-    constexpr std::int64_t kBlock = kernels::kMaxAddUp;
-    const std::int64_t blocks = ceil_div(features(), kBlock);
+    // Some lines of columns for each thread, of which it takes so many at a time that their sums
+    // stay in L1 while the rows pass by.
+    constexpr std::int64_t kLines = 64, kMost = kernels::kMaxAddUp;
+    const std::int64_t blocks = ceil_div(features(), kLines);
     const auto& kernel = kernels::rows_backward<T>();
-    parallel_for(blocks, threads_for(blocks, tasks_ * features()), [&](std::int64_t block) {
-      const std::int64_t begin = block * kBlock;
-      if (!kernel.add_up(rows_ + begin, tasks_, features(), std::min(kBlock, features() - begin),
-                         gradient_.data() + begin)) {
-        finite = false;
+    const auto add_range = [&](std::int64_t first, std::int64_t last) {
+      const std::int64_t end = std::min(last * kLines, features());
+      for (std::int64_t begin = first * kLines; begin < end; begin += kMost) {
+        if (!kernel.add_up(rows_ + begin, tasks_, features(), std::min(kMost, end - begin),
+                           gradient_.data() + begin)) {
+          finite = false;
+        }
       }
-    });
+    };
+    parallel_ranges(blocks, threads_for(blocks, tasks_ * features()), add_range);
     return finite;
   }
 
@@ -100,7 +128,6 @@ void forward_rows(const kernels::RowsForward<T>& args, std::int64_t samples,
                   std::int64_t features) {
   using P = Wide<T>;
   const auto& kernel = kernels::rows_forward<T>();
-  const std::int64_t most = samples_of_forward_task(features), tasks = ceil_div(samples, most);
   const std::int64_t tensors = 2 + (args.residual ? 1 : 0) + (args.sum ? 1 : 0);
   kernels::RowsForward<T> all = args;
   if (!all.weight) all.weight = ones<P>(features);
@@ -108,8 +135,8 @@ void forward_rows(const kernels::RowsForward<T>& args, std::int64_t samples,
   all.keeps_sum = args.sum != nullptr;
   all.non_temporal =
       exceeds_cache(tensors * samples * features * static_cast<std::int64_t>(sizeof(T)));
-  parallel_for(tasks, threads_for(tasks, samples * features), [&](std::int64_t task) {
-    const std::int64_t sample = task * most, at = sample * features, row = sample * all.groups;
+  for_each_samples(samples, features, [&](std::int64_t sample, std::int64_t count) {
+    const std::int64_t at = sample * features, row = sample * all.groups;
     kernels::RowsForward<T> of_task = all;
     of_task.x += at;
     of_task.y += at;
@@ -120,7 +147,7 @@ void forward_rows(const kernels::RowsForward<T>& args, std::int64_t samples,
     }
     of_task.mean = at_or_null(all.mean, row);
     of_task.rstd = at_or_null(all.rstd, row);
-    kernel.forward(of_task, std::min(most, samples - sample) * all.groups, features / all.groups);
+    kernel.forward(of_task, count * all.groups, features / all.groups);
   });
 }
 
@@ -129,16 +156,17 @@ void backward_rows(const kernels::RowsBackward<T>& args, std::int64_t samples,
                    std::int64_t features, std::span<Wide<T>> dweight, std::span<Wide<T>> dbias) {
   if (dweight.empty() && dbias.empty() && !args.dx) return;
   const auto& kernel = kernels::rows_backward<T>();
-  const std::int64_t most = samples_of_backward_task(samples, features);
-  const std::int64_t tasks = ceil_div(samples, most);
-  const TaskGradients<T, Scratch::dweight> dweights(dweight, tasks);
-  const TaskGradients<T, Scratch::dbias> dbiases(dbias, tasks);
+  const Tasks tasks(samples, features);
+  const TaskGradients<T, Scratch::dweight> dweights(dweight, tasks.count);
+  const TaskGradients<T, Scratch::dbias> dbiases(dbias, tasks.count);
   kernels::RowsBackward<T> all = args;
   if (!all.weight) all.weight = ones<Wide<T>>(features);
   all.non_temporal = exceeds_cache((args.dsum ? 4 : 3) * samples * features *
                                    static_cast<std::int64_t>(sizeof(T)));
-  parallel_for(tasks, threads_for(tasks, samples * features), [&](std::int64_t task) {
-    const std::int64_t sample = task * most, at = sample * features, row = sample * all.groups;
+  const int threads = threads_for(tasks.count, samples * features);
+  parallel_for(tasks.count, threads, [&](std::int64_t task) {
+    const std::int64_t sample = tasks.begin(task);
+    const std::int64_t at = sample * features, row = sample * all.groups;
     kernels::RowsBackward<T> of_task = all;
     of_task.dy += at;
     of_task.x += at;
@@ -148,7 +176,7 @@ void backward_rows(const kernels::RowsBackward<T>& args, std::int64_t samples,
     of_task.dx = at_or_null(all.dx, at);
     of_task.dweight = dweights.start(task);
     of_task.dbias = dbiases.start(task);
-    kernel.backward(of_task, std::min(most, samples - sample) * all.groups, features / all.groups);
+    kernel.backward(of_task, tasks.size(task) * all.groups, features / all.groups);
   });
   const bool finite_weight = dweights.add_up(), finite_bias = dbiases.add_up();
   // Sums of a task may overflow where those of all do not. If dx took its place, dy is gone.
