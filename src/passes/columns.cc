@@ -27,8 +27,9 @@ using kernels::StatisticColumns;
 
 // What merging and the coefficients of a channel cost, in values that are streamed meanwhile.
 constexpr std::int64_t kChannelCost = 128;
-// Channels that are merged at a time: their statistics are 1 KB.
-constexpr std::int64_t kMergedChannels = 64;
+// Channels that a thread merges at a time, whose statistics are 1 KB, and by which threads share
+// them.
+constexpr std::int64_t kMergedChannels = 64, kSharedChannels = 8;
 // Of a thread's cache, for matrices that it takes through several passes.
 constexpr std::int64_t kCachedBytes = std::int64_t{512} * 1024;
 
@@ -59,12 +60,17 @@ void for_each_batch(std::int64_t matrices, std::int64_t size, const F& f) {
 template <class F>
 void for_each_stretch(std::int64_t first, std::int64_t count, std::int64_t channels,
                       std::int64_t group, std::int64_t cost, const F& f) {
-  const std::int64_t most = ceil_div(kMergedChannels, group) * group;
-  const std::int64_t stretches = ceil_div(channels, most), tasks = count * stretches;
-  parallel_for(tasks, threads_for(tasks, count * channels * cost), [&](std::int64_t i) {
-    const std::int64_t channel = i % stretches * most;
-    f(Stretch{first + i / stretches, channel, std::min(most, channels - channel)});
-  });
+  const std::int64_t unit = ceil_div(kSharedChannels, group) * group;
+  const std::int64_t most = std::max<std::int64_t>(1, kMergedChannels / unit);
+  const std::int64_t units = ceil_div(channels, unit), tasks = count * units;
+  const auto take_range = [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end;) {
+      const std::int64_t at = i % units, n = std::min({most, units - at, end - i});
+      f(Stretch{first + i / units, at * unit, std::min(n * unit, channels - at * unit)});
+      i += n;
+    }
+  };
+  parallel_ranges(tasks, threads_for(tasks, kAwake * count * channels * cost), take_range);
 }
 
 // Of `count` matrices: sum(matrix, tile, out) sets the statistics of the tile's columns, and
@@ -110,15 +116,20 @@ void reduce(const Cut& cut, std::int64_t group, std::int64_t first, std::int64_t
                    });
 }
 
-// Calls write(matrix, tile) for all values of some matrices, each thread for a range of them and
-// the last ones first.
+// Calls write(matrix, tile) for all values of some matrices, each thread for its equal share of the
+// rows and the last ones first.
 template <class Write>
 void write_all(const Cut& cut, std::int64_t first, std::int64_t count, const Write& write) {
-  const std::int64_t size = cut.written.size(), tasks = count * size;
+  const std::int64_t segments = cut.segments(), of_matrix = cut.rows() * segments;
+  const std::int64_t most = segments == 1 ? cut.strip() : 1, tasks = count * of_matrix;
   const int threads = threads_for(tasks, count * cut.size());
   parallel_ranges(tasks, threads, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = end - 1; i >= begin; --i) {
-      write(first + i / size, cut.written.tile(i % size));
+    while (end > begin) {
+      const std::int64_t matrix = (end - 1) / of_matrix, start = matrix * of_matrix;
+      const std::int64_t from = std::max({begin, start, end - most});
+      cut.for_each_tile((from - start) / segments, end - from, from % segments,
+                        [&](const Tile& tile) { write(first + matrix, tile); });
+      end = from;
     }
   });
 }
@@ -128,10 +139,10 @@ template <class P>
 class ColumnArrays {
  public:
   ColumnArrays(const Cut& cut, P* memory, std::int64_t matrices)
-      : cut_(cut), memory_(memory), size_(matrices * cut.summed.cols) {}
+      : cut_(cut), memory_(memory), size_(matrices * cut.cols()) {}
 
   void set(std::int64_t matrix, std::int64_t channel, P first, P second, P third) {
-    P* to = memory_ + matrix * cut_.summed.cols + channel;
+    P* to = memory_ + matrix * cut_.cols() + channel;
     for (std::int64_t f = 0; f < cut_.folds; ++f, to += cut_.channels) {
       to[0] = first;
       to[size_] = second;
@@ -140,7 +151,7 @@ class ColumnArrays {
   }
   template <class Columns>
   Columns at(std::int64_t matrix, std::int64_t col) const {
-    const P* const from = memory_ + matrix * cut_.summed.cols + col;
+    const P* const from = memory_ + matrix * cut_.cols() + col;
     return {from, from + size_, from + 2 * size_};
   }
 
@@ -151,7 +162,7 @@ class ColumnArrays {
 };
 template <class P, Scratch purpose>
 ColumnArrays<P> column_arrays(const Cut& cut, std::int64_t matrices) {
-  return {cut, scratch<P, purpose>(3 * matrices * cut.summed.cols), matrices};
+  return {cut, scratch<P, purpose>(3 * matrices * cut.cols()), matrices};
 }
 
 // Calls by_kernel(block, first column of it in the tile) for the stretches of columns whose channel
@@ -306,7 +317,7 @@ class Backward {
 template <class T, class F>
 void for_each_group(const Cut& cut, const T* x, const Stretch& stretch, std::int64_t group,
                     const StatisticColumns& totals, double eps, const F& f) {
-  const auto count = cut.values(cut.summed.rows);
+  const auto count = cut.values(cut.rows());
   const kernels::Piece piece = {cut.size() / cut.channels, group, cut.channels};
   for (std::int64_t c = 0; c < stretch.channels; c += group) {
     Moments m{count, totals.first[c], totals.second[c]};
@@ -324,7 +335,7 @@ void for_each_group(const Cut& cut, const T* x, const Stretch& stretch, std::int
 // long without it.
 template <class T>
 std::int64_t second_distance(const Cut& cut, const Tile& tile) {
-  return cut.written.tiles == 1 ? 0 : prefetch_distance<T>(tile.block);
+  return tile.block.cols == cut.cols() ? 0 : prefetch_distance<T>(tile.block);
 }
 
 }  // namespace

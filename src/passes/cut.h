@@ -48,36 +48,55 @@ struct Grid {
 // columns are the channels several times over.
 struct Cut {
   std::int64_t channels, folds;
-  Grid summed;   // each tile gives partial statistics of its columns
-  Grid written;  // each value by itself: of any size that suits the cache
+  Grid summed;  // each tile gives partial statistics of its columns
 
   Cut(std::int64_t rows, std::int64_t n_channels, std::int64_t bytes) : channels(n_channels) {
     const std::int64_t line = kLineBytes / bytes;
-    folds = best_folds(rows, channels, kTileLines * line * 5 / 4, line);
+    folds = best_folds(rows, channels, kNarrowLines * line, line);
     rows /= folds;
     const std::int64_t cols = folds * channels, lines = ceil_div(cols, line);
-    const std::int64_t tiles = std::max<std::int64_t>(1, (lines + kTileLines / 2) / kTileLines);
+    const std::int64_t tiles = lines > kNarrowLines ? ceil_div(lines, kTileLines) : 1;
     const std::int64_t most =
         std::clamp(ceil_div(rows * tiles, kTiles), kLeastBlockRows, kMostBlockRows);
     summed = {rows, cols, ceil_div(rows, ceil_div(rows, most)), tiles, line};
-    const std::int64_t wide = ceil_div(cols, kernels::kMaxBlockCols);
-    written = {rows, cols, std::max<std::int64_t>(1, kItem / ceil_div(cols, wide)), wide, line};
   }
 
-  std::int64_t size() const { return summed.rows * summed.cols; }
-  // Values of each channel in a block of rows.
-  double values(std::int64_t rows) const { return static_cast<double>(rows * folds); }
+  std::int64_t rows() const { return summed.rows; }
+  std::int64_t cols() const { return summed.cols; }
+  std::int64_t size() const { return rows() * cols(); }
+  // Values of each channel in some rows.
+  double values(std::int64_t n) const { return static_cast<double>(n * folds); }
+
+  // Values are written by themselves, so threads share them by the row; or, if rows are very wide,
+  // by the segment of a row.
+  std::int64_t segments() const { return ceil_div(cols(), kSegment); }
+  // Rows that a thread writes at a time.
+  std::int64_t strip() const { return std::max<std::int64_t>(1, kStrip / cols()); }
+  // Calls f(tile) for some columns of some rows, in tiles whose coefficients stay in L1.
+  template <class F>
+  void for_each_tile(std::int64_t row, std::int64_t n, std::int64_t segment, const F& f) const {
+    const std::int64_t begin = segment * kSegment, end = std::min(cols(), begin + kSegment);
+    const std::int64_t tiles = ceil_div(end - begin, kernels::kMaxBlockCols);
+    const std::int64_t lines = ceil_div(end - begin, summed.line);
+    const auto start = [&](std::int64_t t) {
+      return std::min(end, begin + lines * t / tiles * summed.line);
+    };
+    for (std::int64_t t = 0; t < tiles; ++t) {
+      const std::int64_t col = start(t);
+      f(Tile{row, col, row * cols() + col, {n, start(t + 1) - col, cols()}});
+    }
+  }
 
  private:
   static constexpr std::int64_t kLineBytes = 64;
-  // Lines of a tile's row.
-  static constexpr std::int64_t kTileLines = 8;
+  // Lines of a tile's row, and of a row that is one tile.
+  static constexpr std::int64_t kTileLines = 4, kNarrowLines = 10;
   // Rows of a summed tile: with 64, its statistics, 16 bytes a column, are a sixteenth of its
-  // floats. Tall matrices have larger tiles, of which there are then about kTiles: ten or more for
-  // each of 64 threads.
-  static constexpr std::int64_t kLeastBlockRows = 64, kMostBlockRows = 1024, kTiles = 640;
-  // Values that are written at a time.
-  static constexpr std::int64_t kItem = 32768;
+  // floats. Tall matrices have larger tiles, of which there are then about kTiles: sixteen for each
+  // of 64 threads.
+  static constexpr std::int64_t kLeastBlockRows = 64, kMostBlockRows = 1024, kTiles = 1024;
+  static constexpr std::int64_t kSegment = 4096;
+  static constexpr std::int64_t kStrip = 32768;
 
   // The most that leave `most` columns or fewer, if possible of whole lines.
   static std::int64_t best_folds(std::int64_t rows, std::int64_t channels, std::int64_t most,

@@ -72,6 +72,10 @@ const P* negative_zeros(std::int64_t size) {
   return values.data();
 }
 
+// Values of a line of the cache.
+template <class P>
+inline constexpr auto kLineValues = static_cast<std::int64_t>(64 / sizeof(P));
+
 // What each task adds to dweight or dbias: `features` values a task.
 template <class T, Scratch purpose>
 class TaskGradients {
@@ -91,25 +95,20 @@ class TaskGradients {
     return row;
   }
 
-  // Sets the gradient to the sum of the rows, in the order of the tasks. Returns whether all of it
-  // is finite.
-  bool add_up() const {
-    std::atomic<bool> finite = true;
-    // Some lines of columns for each thread, of which it takes so many at a time that their sums
-    // stay in L1 while the rows pass by.
-    constexpr std::int64_t kLines = 64, kMost = kernels::kMaxAddUp;
-    const std::int64_t blocks = ceil_div(features(), kLines);
-    const auto& kernel = kernels::rows_backward<T>();
-    const auto add_range = [&](std::int64_t first, std::int64_t last) {
-      const std::int64_t end = std::min(last * kLines, features());
-      for (std::int64_t begin = first * kLines; begin < end; begin += kMost) {
-        if (!kernel.add_up(rows_ + begin, tasks_, features(), std::min(kMost, end - begin),
-                           gradient_.data() + begin)) {
-          finite = false;
-        }
-      }
-    };
-    parallel_ranges(blocks, threads_for(blocks, tasks_ * features()), add_range);
+  // Lines of features: what threads share when the rows are added up.
+  std::int64_t lines() const { return ceil_div(features(), kLineValues<P>); }
+  // Sets some lines of the gradient to the sum of the rows, in the order of the tasks. Returns
+  // whether all of it is finite. So many are taken at a time that their sums stay in L1 while the
+  // rows pass by.
+  bool add_up(std::int64_t first, std::int64_t last) const {
+    constexpr std::int64_t kMost = kernels::kMaxAddUp;
+    const std::int64_t end = std::min(last * kLineValues<P>, features());
+    bool finite = true;
+    for (std::int64_t begin = first * kLineValues<P>; begin < end; begin += kMost) {
+      finite &= kernels::rows_backward<T>().add_up(rows_ + begin, tasks_, features(),
+                                                   std::min(kMost, end - begin),
+                                                   gradient_.data() + begin);
+    }
     return finite;
   }
 
@@ -178,9 +177,20 @@ void backward_rows(const kernels::RowsBackward<T>& args, std::int64_t samples,
     of_task.dbias = dbiases.start(task);
     kernel.backward(of_task, tasks.size(task) * all.groups, features / all.groups);
   });
-  const bool finite_weight = dweights.add_up(), finite_bias = dbiases.add_up();
+  // Both gradients at once, by more threads than a first region of so little work were worth: they
+  // are awake.
+  const std::int64_t weight_lines = dweights.lines(), lines = weight_lines + dbiases.lines();
+  std::atomic<bool> finite = true;
+  const auto add_up = [&](std::int64_t begin, std::int64_t end) {
+    const bool of_weight = dweights.add_up(begin, std::min(end, weight_lines));
+    const bool of_bias = dbiases.add_up(std::max(begin - weight_lines, std::int64_t{0}),
+                                        std::max(end - weight_lines, std::int64_t{0}));
+    if (!of_weight || !of_bias) finite = false;
+  };
+  parallel_ranges(lines, threads_for(lines, kAwake * tasks.count * lines * kLineValues<Wide<T>>),
+                  add_up);
   // Sums of a task may overflow where those of all do not. If dx took its place, dy is gone.
-  if (!(finite_weight && finite_bias) && args.dx != args.dy) {
+  if (!finite && args.dx != args.dy) {
     kernels::ExtendedRange<T>::row_parameters(all, samples * all.groups, features / all.groups,
                                               data_or_null(dweight), data_or_null(dbias));
   }

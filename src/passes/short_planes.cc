@@ -23,26 +23,21 @@ struct Tiling {
 
   Tiling(std::int64_t n, std::int64_t c, std::int64_t s, std::int64_t n_bytes)
       : rows(n), channels(c), inner(s), bytes(n_bytes) {
-    // Channels whose columns make whole lines, as non-temporal stores need them.
+    // If possible, channels whose columns make whole lines.
     const std::int64_t line = kLineBytes / bytes, unit = std::lcm(line, inner) / inner;
-    const std::int64_t fitting = kTileBytes / (rows * inner * bytes);
-    const std::int64_t wanted = fitting >= unit                 ? fitting / unit * unit
-                                : size() * bytes >= kLargeBytes ? unit
-                                                                : fitting;
-    tile_channels = std::clamp<std::int64_t>(wanted, 1, std::min(channels, kMaxBlockCols / inner));
+    const std::int64_t cols = std::min(kTileBytes / (rows * bytes), kMaxBlockCols);
+    const std::int64_t fitting = std::max<std::int64_t>(1, cols / inner);
+    tile_channels = fitting >= unit ? fitting / unit * unit : fitting;
   }
 
   std::int64_t size() const { return rows * channels * inner; }
-  std::int64_t tiles() const { return ceil_div(channels, tile_channels); }
   std::int64_t blocks() const { return ceil_div(rows, kBlockRows); }
   // All values of a channel, from its first plane on.
   kernels::Piece channel() const { return {rows, inner, channels * inner}; }
 
-  // Block `block` of the rows of tile `index`.
-  PlaneTile tile(std::int64_t block, std::int64_t index) const {
-    const std::int64_t row = block * kBlockRows, channel = index * tile_channels;
-    const std::int64_t width = std::min(tile_channels, channels - channel);
-    const std::int64_t stride = channels * inner;
+  // Block `block` of the rows of some channels.
+  PlaneTile tile(std::int64_t block, std::int64_t channel, std::int64_t width) const {
+    const std::int64_t row = block * kBlockRows, stride = channels * inner;
     return {channel,
             width,
             inner,
@@ -53,10 +48,8 @@ struct Tiling {
 
  private:
   static constexpr std::int64_t kLineBytes = 64;
-  // Values of a tile: at least two such for each of 64 threads that have 64 KB.
-  static constexpr std::int64_t kTileBytes = std::int64_t{32} * 1024;
-  // From here on outputs may be stored past the cache, and whole lines matter more than shares.
-  static constexpr std::int64_t kLargeBytes = std::int64_t{8} << 20;
+  // A tile up to this size is still in L2 when it is read again.
+  static constexpr std::int64_t kTileBytes = std::int64_t{512} * 1024;
   // Most rows of a block of accumulation.
   static constexpr std::int64_t kBlockRows = 1024;
   // How far on rows are prefetched: alone, the hardware's prefetcher reaches half of the bandwidth
@@ -64,39 +57,52 @@ struct Tiling {
   static constexpr std::int64_t kPrefetchBytes = std::int64_t{32} * 1024;
 };
 
+// Calls f(first channel, channels, is_last) for the tiles of all channels, is_last if the calling
+// thread takes none after it. Each thread has its equal share of the channels, which do not depend
+// on each other. Tiles meet at multiples of their size, so that all but a thread's first and last
+// have whole lines.
+template <class F>
+void for_each_tile(const Tiling& tiling, const F& f) {
+  const std::int64_t channels = tiling.channels, most = tiling.tile_channels;
+  parallel_ranges(channels, threads_for(channels, tiling.size()),
+                  [&](std::int64_t begin, std::int64_t end) {
+                    for (std::int64_t c = begin; c < end;) {
+                      const std::int64_t next = std::min(end, (c / most + 1) * most);
+                      f(c, next - c, next == end);
+                      c = next;
+                    }
+                  });
+}
+
 // For each tile: sum_tile(tile, partials) sets the partial sums of its channels in a block of rows,
 // those of a channel are merged in order; then finish(channel, total); then apply(tile, distance)
 // for each block, `distance` being that to what the calling thread reads next, or 0.
 template <class Partial, class SumTile, class Finish, class Apply>
 void reduce_then_apply(const Tiling& tiling, const SumTile& sum_tile, const Finish& finish,
                        const Apply& apply) {
-  const std::int64_t tiles = tiling.tiles(), blocks = tiling.blocks();
-  parallel_ranges(
-      tiles, threads_for(tiles, tiling.size()), [&](std::int64_t begin, std::int64_t end) {
-        auto* const partials = scratch<Partial, Scratch::tile_partials>(2 * tiling.tile_channels);
-        Partial* const totals = partials + tiling.tile_channels;
-        for (std::int64_t index = begin; index < end; ++index) {
-          const PlaneTile first = tiling.tile(0, index);
-          std::fill_n(totals, first.channels, Partial());
-          for (std::int64_t b = 0; b < blocks; ++b) {
-            sum_tile(tiling.tile(b, index), partials);
-            for (std::int64_t c = 0; c < first.channels; ++c) totals[c].merge(partials[c]);
-          }
-          for (std::int64_t c = 0; c < first.channels; ++c) finish(first.channel + c, totals[c]);
-          const std::int64_t next = index + 1 < end ? first.block.cols : 0;
-          for (std::int64_t b = 0; b < blocks; ++b) apply(tiling.tile(b, index), next);
-        }
-      });
+  const std::int64_t blocks = tiling.blocks();
+  for_each_tile(tiling, [&](std::int64_t first, std::int64_t channels, bool is_last) {
+    auto* const partials = scratch<Partial, Scratch::tile_partials>(2 * channels);
+    Partial* const totals = partials + channels;
+    std::fill_n(totals, channels, Partial());
+    for (std::int64_t b = 0; b < blocks; ++b) {
+      sum_tile(tiling.tile(b, first, channels), partials);
+      for (std::int64_t c = 0; c < channels; ++c) totals[c].merge(partials[c]);
+    }
+    for (std::int64_t c = 0; c < channels; ++c) finish(first + c, totals[c]);
+    const std::int64_t next = is_last ? 0 : channels * tiling.inner;
+    for (std::int64_t b = 0; b < blocks; ++b) apply(tiling.tile(b, first, channels), next);
+  });
 }
 
 constexpr auto kNoApply = [](const PlaneTile&, std::int64_t) {};
 
-// Calls f(tile) for all tiles.
+// Calls f(tile) for all blocks of all tiles.
 template <class F>
-void for_each_tile(const Tiling& tiling, const F& f) {
-  const std::int64_t tiles = tiling.tiles(), tasks = tiling.blocks() * tiles;
-  parallel_for(tasks, threads_for(tasks, tiling.size()),
-               [&](std::int64_t i) { f(tiling.tile(i / tiles, i % tiles)); });
+void for_each_block(const Tiling& tiling, const F& f) {
+  for_each_tile(tiling, [&](std::int64_t first, std::int64_t channels, bool /*is_last*/) {
+    for (std::int64_t b = 0; b < tiling.blocks(); ++b) f(tiling.tile(b, first, channels));
+  });
 }
 
 }  // namespace
@@ -117,7 +123,7 @@ void ShortPlanes<T>::moments(const T* x, VisitMoments<T> visit) const {
 template <class T>
 void ShortPlanes<T>::forward(const ForwardOperands<T>& operands,
                              const ChannelAffine<T>* affine) const {
-  for_each_tile(Tiling(n_, c_, s_, sizeof(T)), [&](const PlaneTile& tile) {
+  for_each_block(Tiling(n_, c_, s_, sizeof(T)), [&](const PlaneTile& tile) {
     write_forward(operands, tile, tile.prefetch_distance, affine);
   });
 }
@@ -158,7 +164,7 @@ void ShortPlanes<T>::gradient_sums(const BackwardOperands<T>& operands,
 template <class T>
 void ShortPlanes<T>::backward(const BackwardOperands<T>& operands, const ChannelAffine<T>* affine,
                               const ChannelGradient<T>* gradient) const {
-  for_each_tile(Tiling(n_, c_, s_, sizeof(T)), [&](const PlaneTile& tile) {
+  for_each_block(Tiling(n_, c_, s_, sizeof(T)), [&](const PlaneTile& tile) {
     write_gradients(operands, tile, tile.prefetch_distance, affine, gradient);
   });
 }

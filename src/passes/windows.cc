@@ -28,19 +28,23 @@ bool channels_along(const Shape& shape) {
   return shape.layout == Layout::channels_last || shape.s == 1;
 }
 
-// Calls f(block, offset) for every block of a channels-first activation.
+// Calls f(block, offset) for every block of a channels-first activation. Each thread has its equal
+// share of the lines of all samples, and takes some neighboring ones at a time.
 template <class T, class F>
 void for_each_across(const Shape& shape, const F& f) {
-  const std::int64_t tiles = ceil_div(shape.s, kTileCols);
-  const auto line = static_cast<std::int64_t>(64 / sizeof(T));
-  const std::int64_t cols = ceil_div(ceil_div(shape.s, line), tiles) * line;  // equal, whole lines
-  const std::int64_t tasks = shape.n * tiles;
-  parallel_for(tasks, threads_for(tasks, shape.size()), [&](std::int64_t task) {
-    const std::int64_t begin = task % tiles * cols;
-    if (begin >= shape.s) return;
-    f(Across{shape.c, std::min(cols, shape.s - begin), shape.s},
-      task / tiles * shape.c * shape.s + begin);
-  });
+  constexpr auto kLine = static_cast<std::int64_t>(64 / sizeof(T)), kMost = kTileCols / kLine;
+  const std::int64_t lines = ceil_div(shape.s, kLine), tasks = shape.n * lines;
+  const auto take_range = [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end;) {
+      const std::int64_t line = i % lines, left = std::min(end - i, lines - line);
+      const std::int64_t count = ceil_div(left, ceil_div(left, kMost));  // of equal size
+      const std::int64_t first = line * kLine;
+      f(Across{shape.c, std::min(count * kLine, shape.s - first), shape.s},
+        i / lines * shape.c * shape.s + first);
+      i += count;
+    }
+  };
+  parallel_ranges(tasks, threads_for(tasks, shape.size()), take_range);
 }
 
 // The same for channels-last.
