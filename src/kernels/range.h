@@ -78,6 +78,13 @@ bool fits(const GradientAffine<E>& g, const ExactAffine<E>& a) {
          fits_offset<P>(g.offset);
 }
 
+// Whether kernels for rows may use a row's mean and rstd.
+template <class P>
+bool fits_row(double mean, double rstd) {
+  return rstd >= Range<P>::least_scale && rstd <= Range<P>::most &&
+         std::abs(mean) <= Range<P>::most;
+}
+
 // The coefficients as kernels take them: about the center, the mean rounded to P, instead of the
 // mean. (An offset of -0 stays -0, which leaves the sign of a product that is 0.)
 template <class P, class E>

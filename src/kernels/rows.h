@@ -4,11 +4,15 @@
 #include <cstdint>
 
 #include "evenkeel/tensor.h"
+#include "src/kernels/operands.h"
 
 namespace evenkeel::kernels {
 
 // At most so many values are in the rows that the forward takes at a time, if more than one.
 inline constexpr std::int64_t kRowsRoom = 4096;
+
+// Values of a piece of a long row, and of a block of accumulation.
+inline constexpr std::int64_t kMaxPiece = 4096;
 
 // y = (s - mean) * rstd * weight + bias, where s is x, or the sum of x and the residual. Pointers
 // may be null where it says so. Parameters are `groups` sets of cols values, of which row r has set
@@ -45,9 +49,16 @@ struct RowsBackward {
   bool non_temporal = false;
 };
 
+// Beside whole rows, the steps for a piece of a long row: `count` values, to which the arguments
+// point, as if they were a row.
 template <class T>
 struct RowsForwardTable {
   void (*forward)(RowsForward<T> args, std::int64_t rows, std::int64_t cols);
+  void (*add)(const T* x, const T* residual, T* sum, std::int64_t count);
+  // Of kMaxPiece values at most.
+  double (*sum_of_squares)(const T* x, std::int64_t count);
+  // y of a piece of x, or of the sum.
+  void (*write)(RowsForward<T> args, const T* x, double mean, double rstd, std::int64_t count);
 };
 template <class T>
 struct RowsBackwardTable {
@@ -56,6 +67,13 @@ struct RowsBackwardTable {
   // Returns whether all of it is finite.
   bool (*add_up)(const Wide<T>* parts, std::int64_t count, std::int64_t stride, std::int64_t size,
                  Wide<T>* total);
+  // For a piece of a long row. Sum g and sum g * (x - center), the center being the mean rounded to
+  // P, of kMaxPiece values at most.
+  GradientSums (*sums)(RowsBackward<T> args, std::int64_t count);
+  // Whether such sums of a whole row can be trusted, and its coefficients fit P.
+  bool (*fits)(RowsBackward<T> args, GradientSums sums, std::int64_t cols);
+  // dx, and what the piece adds to dweight and dbias, with the sums of its row of `cols` values.
+  void (*finish)(RowsBackward<T> args, GradientSums sums, std::int64_t cols, std::int64_t count);
 };
 inline constexpr std::int64_t kMaxAddUp = 512;
 

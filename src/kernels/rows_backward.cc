@@ -79,57 +79,38 @@ HWY_NOINLINE bool rows_fit(const kernels::RowsBackward<T>& args, std::int64_t ro
   return true;
 }
 
-template <bool is_narrow, int count, class T, class P = Wide<T>>
-HWY_INLINE RowGradients<P, count> row_gradients(const kernels::RowsBackward<T>& args,
-                                                const P* centers, std::int64_t row,
-                                                std::int64_t cols, std::int64_t prefetch_distance) {
-  const hn::ScalableTag<P> d;
+// Adds what vector i of a row contributes to sum g and sum g * (x - center).
+template <class T, class Lanes, class D, class V = hn::Vec<D>>
+HWY_INLINE void add_to_sums(Lanes lanes, D d, const T* dy, const T* x, const Wide<T>* weight,
+                            V center, std::int64_t i, std::int64_t prefetch_distance, V& s, V& t) {
+  prefetch_to_l2(dy + i, prefetch_distance);
+  prefetch_to_l2(x + i, prefetch_distance);
+  const auto deviation = hn::Sub(lanes.load(d, x + i), center);
+  const auto g = hn::Mul(lanes.load(d, dy + i), lanes.load(d, weight + i));
+  s = hn::Add(s, g);
+  t = hn::MulAdd(g, lanes.zero_rest(d, deviation), t);
+}
+
+// Of a block.
+template <class T>
+HWY_INLINE GradientSums block_sums(const T* dy, const T* x, const Wide<T>* weight, Wide<T> center,
+                                   std::int64_t count, std::int64_t prefetch_distance) {
+  const hn::ScalableTag<Wide<T>> d;
   using V = hn::Vec<decltype(d)>;
-  const T* const x = args.x + row * cols;
-  const T* const dy = args.dy + row * cols;
-  const auto add = [=](auto lanes, std::int64_t i, std::int64_t r, const P* weight, V center, V& s,
-                       V& t) HWY_ATTR {
-    const std::int64_t j = r * cols + i;
-    prefetch_to_l2(dy + j, prefetch_distance);
-    prefetch_to_l2(x + j, prefetch_distance);
-    const auto deviation = hn::Sub(lanes.load(d, x + j), center);
-    const auto g = hn::Mul(lanes.load(d, dy + j), lanes.load(d, weight + i));
-    s = hn::Add(s, g);
-    t = hn::MulAdd(g, lanes.zero_rest(d, deviation), t);
-  };
-  double sum_g[count], sum_g_x[count];  // the latter with x - center
-  if constexpr (is_narrow) {
-    V s[count], t[count];
-    for (int r = 0; r < count; ++r) {
-      const V center = hn::Set(d, centers[r]);
-      const P* const weight = args.weight + parameters_at(args, row + r, cols);
-      V sum = hn::Zero(d), products = sum;
-      for_each_vector(d, cols, [&](auto lanes, std::int64_t i) HWY_ATTR {
-        add(lanes, i, r, weight, center, sum, products);
-      });
-      s[r] = sum;
-      t[r] = products;
-    }
-    HWY_ALIGN P sums[2][kLanes<P>];
-    hn::Store(sums_of_lanes<count>(d, s), d, sums[0]);
-    hn::Store(sums_of_lanes<count>(d, t), d, sums[1]);
-    std::copy_n(sums[0], count, sum_g);
-    std::copy_n(sums[1], count, sum_g_x);
-  } else {
-    for (int r = 0; r < count; ++r) {
-      const V center = hn::Set(d, centers[r]);
-      const P* const weight = args.weight + parameters_at(args, row + r, cols);
-      sum_g[r] = sum_g_x[r] = 0;
-      for (std::int64_t begin = 0; begin < cols; begin += kBlock) {
-        PairOfSums<decltype(d)> sums(d);
-        sums.add(d, std::min(kBlock, cols - begin),
-                 [&](auto lanes, std::int64_t i, V& s, V& t)
-                     HWY_ATTR { add(lanes, begin + i, r, weight, center, s, t); });
-        sum_g[r] += sums.s(d);
-        sum_g_x[r] += sums.t(d);
-      }
-    }
-  }
+  const V v_center = hn::Set(d, center);
+  PairOfSums<decltype(d)> sums(d);
+  sums.add(d, count, [=](auto lanes, std::int64_t i, V& s, V& t) HWY_ATTR {
+    add_to_sums(lanes, d, dy, x, weight, v_center, i, prefetch_distance, s, t);
+  });
+  return {sums.s(d), sums.t(d)};
+}
+
+// From the sums of the rows, with x - center.
+template <int count, class T, class P = Wide<T>>
+HWY_INLINE RowGradients<P, count> gradients_of(const kernels::RowsBackward<T>& args,
+                                               const P* centers, std::int64_t row,
+                                               std::int64_t cols, const double* sum_g,
+                                               const double* sum_g_x) {
   RowGradients<P, count> gradients;
   gradients.fit = true;
   using Range = kernels::Range<P>;
@@ -155,6 +136,48 @@ HWY_INLINE RowGradients<P, count> row_gradients(const kernels::RowsBackward<T>& 
                 hn::And(hn::Ge(hn::Abs(g_x), least_sum), hn::Le(hn::Abs(offset), most)));
     gradients.fit = gradients.fit && hn::AllTrue(dd, fit);
   }
+  return gradients;
+}
+
+template <bool is_narrow, int count, class T, class P = Wide<T>>
+HWY_INLINE RowGradients<P, count> row_gradients(const kernels::RowsBackward<T>& args,
+                                                const P* centers, std::int64_t row,
+                                                std::int64_t cols, std::int64_t prefetch_distance) {
+  const hn::ScalableTag<P> d;
+  using V = hn::Vec<decltype(d)>;
+  const T* x = args.x + row * cols;
+  const T* dy = args.dy + row * cols;
+  double sum_g[count], sum_g_x[count];  // the latter with x - center
+  if constexpr (is_narrow) {
+    V s[count], t[count];
+    for (int r = 0; r < count; ++r, x += cols, dy += cols) {
+      const V center = hn::Set(d, centers[r]);
+      const P* const weight = args.weight + parameters_at(args, row + r, cols);
+      V sum = hn::Zero(d), products = sum;
+      for_each_vector(d, cols, [&, x, dy](auto lanes, std::int64_t i) HWY_ATTR {
+        add_to_sums(lanes, d, dy, x, weight, center, i, prefetch_distance, sum, products);
+      });
+      s[r] = sum;
+      t[r] = products;
+    }
+    HWY_ALIGN P sums[2][kLanes<P>];
+    hn::Store(sums_of_lanes<count>(d, s), d, sums[0]);
+    hn::Store(sums_of_lanes<count>(d, t), d, sums[1]);
+    std::copy_n(sums[0], count, sum_g);
+    std::copy_n(sums[1], count, sum_g_x);
+  } else {
+    for (int r = 0; r < count; ++r, x += cols, dy += cols) {
+      const P* const weight = args.weight + parameters_at(args, row + r, cols);
+      GradientSums sums;
+      for (std::int64_t begin = 0; begin < cols; begin += kBlock) {
+        sums.merge(block_sums(dy + begin, x + begin, weight + begin, centers[r],
+                              std::min(kBlock, cols - begin), prefetch_distance));
+      }
+      sum_g[r] = sums.dy;
+      sum_g_x[r] = sums.dy_x;
+    }
+  }
+  auto gradients = gradients_of<count>(args, centers, row, cols, sum_g, sum_g_x);
   if (HWY_UNLIKELY(!gradients.fit)) {
     gradients.fit = rows_fit(args, row, count, cols, sum_g, sum_g_x, gradients.x_scale);
   }
@@ -292,6 +315,30 @@ void rows_backward(kernels::RowsBackward<T> args, std::int64_t rows, std::int64_
   });
 }
 
+// Of a piece of a row. Without dx nothing but the statistics is needed.
+template <class T>
+GradientSums piece_sums(kernels::RowsBackward<T> args, std::int64_t count) {
+  const auto affine = affine_of<1>(args, 0);
+  return block_sums(args.dy, args.x, args.weight, affine.center[0], count, 0);
+}
+template <class T>
+bool row_fits(kernels::RowsBackward<T> args, GradientSums sums, std::int64_t cols) {
+  const auto affine = affine_of<1>(args, 0);
+  if (!affine.fits || !args.dx) return affine.fits;
+  const auto gradients = gradients_of<1>(args, affine.center, 0, cols, &sums.dy, &sums.dy_x);
+  return gradients.fit || rows_fit(args, 0, 1, cols, &sums.dy, &sums.dy_x, gradients.x_scale);
+}
+template <class T>
+void finish_piece(kernels::RowsBackward<T> args, GradientSums sums, std::int64_t cols,
+                  std::int64_t count) {
+  const auto affine = affine_of<1>(args, 0);
+  const auto gradients = gradients_of<1>(args, affine.center, 0, cols, &sums.dy, &sums.dy_x);
+  with_flag(args.non_temporal, [&](auto non_temporal) HWY_ATTR {
+    finish_backward<non_temporal.value, 1>(args, {gradients.x_scale, gradients.offset},
+                                           {affine.center, affine.scale, affine.rest}, 0, count, 0);
+  });
+}
+
 template <class P>
 bool add_up(const P* parts, std::int64_t count, std::int64_t stride, std::int64_t size, P* total) {
   const hn::ScalableTag<double> d;
@@ -317,7 +364,8 @@ bool add_up(const P* parts, std::int64_t count, std::int64_t stride, std::int64_
 
 template <class T>
 const kernels::RowsBackwardTable<T>* table() {
-  static constexpr kernels::RowsBackwardTable<T> kTable = {rows_backward<T>, add_up<Wide<T>>};
+  static constexpr kernels::RowsBackwardTable<T> kTable = {
+      rows_backward<T>, add_up<Wide<T>>, piece_sums<T>, row_fits<T>, finish_piece<T>};
   return &kTable;
 }
 EVENKEEL_KERNEL_TABLES(rows_backward, RowsBackwardTable)

@@ -33,21 +33,25 @@ HWY_INLINE void add_rows(const T* x, const T* residual, T* sum, std::int64_t cou
   });
 }
 
+// The sum of the squares of a block.
+template <class T>
+HWY_INLINE double block_squares(const T* x, std::int64_t count) {
+  const hn::ScalableTag<Wide<T>> d;
+  using V = hn::Vec<decltype(d)>;
+  PairOfSums<decltype(d)> sums(d);
+  sums.add(d, count, [=](auto lanes, std::int64_t i, V& /*unused*/, V& t) HWY_ATTR {
+    const V v = lanes.load(d, x + i);
+    t = hn::MulAdd(v, v, t);
+  });
+  return sums.t(d);
+}
+
 // The mean of the squares of a row of any length: sums in P over blocks, added up in double.
 template <class T>
 HWY_INLINE double row_mean_square(const T* x, std::int64_t cols) {
-  const hn::ScalableTag<Wide<T>> d;
-  using V = hn::Vec<decltype(d)>;
   double total = 0;
   for (std::int64_t begin = 0; begin < cols; begin += kBlock) {
-    const T* const block = x + begin;
-    PairOfSums<decltype(d)> sums(d);
-    sums.add(d, std::min(kBlock, cols - begin),
-             [=](auto lanes, std::int64_t i, V& /*unused*/, V& t) HWY_ATTR {
-               const V v = lanes.load(d, block + i);
-               t = hn::MulAdd(v, v, t);
-             });
-    total += sums.t(d);
+    total += block_squares(x + begin, std::min(kBlock, cols - begin));
   }
   return total / static_cast<double>(cols);
 }
@@ -254,8 +258,27 @@ void rows_forward(kernels::RowsForward<T> args, std::int64_t rows, std::int64_t 
 }
 
 template <class T>
+void add_piece(const T* x, const T* residual, T* sum, std::int64_t count) {
+  add_rows(x, residual, sum, count, 0);
+}
+template <class T>
+double sum_of_squares(const T* x, std::int64_t count) {
+  return block_squares(x, count);
+}
+template <class T>
+void write_piece(kernels::RowsForward<T> args, const T* x, double mean, double rstd,
+                 std::int64_t count) {
+  RowAffine<Wide<T>, 1> affine;
+  affine.set(&mean, &rstd);
+  with_flag(args.non_temporal, [&](auto non_temporal) HWY_ATTR {
+    write_rows<non_temporal.value, 1>(args, x, x, affine, 0, count, 0);
+  });
+}
+
+template <class T>
 const kernels::RowsForwardTable<T>* table() {
-  static constexpr kernels::RowsForwardTable<T> kTable = {rows_forward<T>};
+  static constexpr kernels::RowsForwardTable<T> kTable = {rows_forward<T>, add_piece<T>,
+                                                          sum_of_squares<T>, write_piece<T>};
   return &kTable;
 }
 EVENKEEL_KERNEL_TABLES(rows_forward, RowsForwardTable)

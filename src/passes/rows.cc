@@ -10,6 +10,7 @@
 #include "src/base/scratch.h"
 #include "src/base/types.h"
 #include "src/kernels/extended.h"
+#include "src/passes/long_rows.h"
 
 namespace evenkeel {
 namespace {
@@ -134,6 +135,10 @@ void forward_rows(const kernels::RowsForward<T>& args, std::int64_t samples,
   all.keeps_sum = args.sum != nullptr;
   all.non_temporal =
       exceeds_cache(tensors * samples * features * static_cast<std::int64_t>(sizeof(T)));
+  if (all.groups == 1 && are_long_rows(samples, features) && (!all.residual || all.sum)) {
+    forward_long_rows(all, samples, features);
+    return;
+  }
   for_each_samples(samples, features, [&](std::int64_t sample, std::int64_t count) {
     const std::int64_t at = sample * features, row = sample * all.groups;
     kernels::RowsForward<T> of_task = all;
@@ -155,13 +160,17 @@ void backward_rows(const kernels::RowsBackward<T>& args, std::int64_t samples,
                    std::int64_t features, std::span<Wide<T>> dweight, std::span<Wide<T>> dbias) {
   if (dweight.empty() && dbias.empty() && !args.dx) return;
   const auto& kernel = kernels::rows_backward<T>();
-  const Tasks tasks(samples, features);
-  const TaskGradients<T, Scratch::dweight> dweights(dweight, tasks.count);
-  const TaskGradients<T, Scratch::dbias> dbiases(dbias, tasks.count);
   kernels::RowsBackward<T> all = args;
   if (!all.weight) all.weight = ones<Wide<T>>(features);
   all.non_temporal = exceeds_cache((args.dsum ? 4 : 3) * samples * features *
                                    static_cast<std::int64_t>(sizeof(T)));
+  if (all.groups == 1 && are_long_rows(samples, features) &&
+      backward_long_rows(all, samples, features, dweight, dbias)) {
+    return;
+  }
+  const Tasks tasks(samples, features);
+  const TaskGradients<T, Scratch::dweight> dweights(dweight, tasks.count);
+  const TaskGradients<T, Scratch::dbias> dbiases(dbias, tasks.count);
   const int threads = threads_for(tasks.count, samples * features);
   parallel_for(tasks.count, threads, [&](std::int64_t task) {
     const std::int64_t sample = tasks.begin(task);

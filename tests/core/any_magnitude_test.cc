@@ -101,8 +101,8 @@ TYPED_TEST(AnyMagnitude, Normalizations) {
        {{3, 4, 5}, {3, 4, 5, Layout::channels_last}, {40, 6, 1}, {2, 3, 600}, {30, 1, 7}}},
       {Kind::group, {{3, 4, 5}, {3, 4, 5, Layout::channels_last}, {5, 64, 1}, {2, 4, 600}}},
       {Kind::instance, {{3, 4, 15}, {3, 4, 15, Layout::channels_last}, {2, 3, 600}}},
-      {Kind::layer, {{9, 8, 1}, {5, 40, 1}, {3, 300, 1}, {2, 5000, 1}}},
-      {Kind::rms, {{9, 8, 1}, {5, 40, 1}, {3, 300, 1}, {2, 5000, 1}}}};
+      {Kind::layer, {{9, 8, 1}, {5, 40, 1}, {3, 300, 1}, {2, 5000, 1}, {2, 16500, 1}}},
+      {Kind::rms, {{9, 8, 1}, {5, 40, 1}, {3, 300, 1}, {2, 5000, 1}, {2, 16500, 1}}}};
   int ambiguous = 0, cases = 0;
   for (const auto& [kind, of_kind] : shapes) {
     for (const Shape& shape : of_kind) {

@@ -115,9 +115,16 @@ const Columns<T>& columns() {
 template <class T>
 const RowsForwardTable<T>& rows_forward() {
   static constexpr RowsForwardTable<T> kTable = {
-      .forward = [](RowsForward<T>, std::int64_t rows, std::int64_t cols) {
-        count(Pass::write, rows * cols);
-      }};
+      .forward = [](RowsForward<T>, std::int64_t rows,
+                    std::int64_t cols) { count(Pass::write, rows * cols); },
+      .add = [](const T*, const T*, T*, std::int64_t) {},
+      .sum_of_squares =
+          [](const T*, std::int64_t values) {
+            count(Pass::sum, values);
+            return static_cast<double>(values);
+          },
+      .write = [](RowsForward<T>, const T*, double, double,
+                  std::int64_t values) { count(Pass::write, values); }};
   return kTable;
 }
 template <class T>
@@ -129,7 +136,15 @@ const RowsBackwardTable<T>& rows_backward() {
           [](const Wide<T>*, std::int64_t parts, std::int64_t, std::int64_t size, Wide<T>*) {
             count(Pass::merge, parts * size);
             return true;
-          }};
+          },
+      .sums =
+          [](RowsBackward<T>, std::int64_t values) {
+            count(Pass::sum, values);
+            return GradientSums();
+          },
+      .fits = [](RowsBackward<T>, GradientSums, std::int64_t) { return true; },
+      .finish = [](RowsBackward<T>, GradientSums, std::int64_t,
+                   std::int64_t values) { count(Pass::write, values); }};
   return kTable;
 }
 
@@ -190,6 +205,10 @@ bool ExtendedRange<T>::all_equal(const T*, const Piece&) {
 }
 template <class T>
 bool ExtendedRange<T>::loses_products(const BackwardOperands<T>&, const Piece&, E) {
+  std::abort();
+}
+template <class T>
+void ExtendedRange<T>::row_forward(const RowsForward<T>&, const T*, std::int64_t, std::int64_t) {
   std::abort();
 }
 template <class T>
