@@ -18,8 +18,8 @@ constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b 
 // microseconds, as long as streaming about 64 KB.
 inline constexpr std::int64_t kElementsPerThread = 16384;
 
-// Threads that have just worked still wait for more by spinning: right after a parallel region, work
-// is worth so many times as many of them.
+// Threads that have just worked still wait for more by spinning: right after a parallel region,
+// work is worth so many times as many of them.
 inline constexpr std::int64_t kAwake = 8;
 
 // The threads that operations of the calling thread may use: OpenMP's setting, or 1 in a process
