@@ -18,10 +18,6 @@ constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b 
 // microseconds, as long as streaming about 64 KB.
 inline constexpr std::int64_t kElementsPerThread = 16384;
 
-// Threads that have just worked still wait for more by spinning: right after a parallel region,
-// work is worth so many times as many of them.
-inline constexpr std::int64_t kAwake = 8;
-
 // The threads that operations of the calling thread may use: OpenMP's setting, or 1 in a process
 // whose threads fork() left behind.
 int max_threads();
@@ -32,8 +28,11 @@ inline int threads_for(std::int64_t tasks, std::int64_t elements) {
   return static_cast<int>(std::clamp<std::int64_t>(useful, 1, max_threads()));
 }
 
-// Calls f(begin, end) for consecutive ranges of tasks, one a thread. The caller cuts work into
-// tasks by shape alone, so that no result depends on the number of threads.
+// Calls f(begin, end) for consecutive ranges of tasks, one a thread; some are empty if there are
+// fewer tasks than threads. So that no result depends on the number of threads, partial sums, and
+// what is computed again in a wider type, are of tasks that depend on the shape alone. The parallel
+// regions of an operation have one number of threads: GNU's OpenMP ends the threads that a smaller
+// region does not need, and starts new ones for the next.
 template <class F>
 void parallel_ranges(std::int64_t tasks, int threads, const F& f) {
   const auto range = [&](int thread) {

@@ -19,6 +19,7 @@ enum class Scratch {
   gradient_columns,
   channel_sums,   // gradient sums that an operation keeps, per channel
   batch_moments,  // moments that an operation keeps, per channel
+  long_rows,      // statistics of rows that are cut
   partials,       // statistics of blocks and pieces, before they are merged
   dweight,        // parameter gradients of tasks over rows, before they are added up
   dbias,

@@ -319,7 +319,8 @@ void rows_backward(kernels::RowsBackward<T> args, std::int64_t rows, std::int64_
 template <class T>
 GradientSums piece_sums(kernels::RowsBackward<T> args, std::int64_t count) {
   const auto affine = affine_of<1>(args, 0);
-  return block_sums(args.dy, args.x, args.weight, affine.center[0], count, 0);
+  return block_sums(args.dy, args.x, args.weight, affine.center[0], count,
+                    distance(args.non_temporal, count));
 }
 template <class T>
 bool row_fits(kernels::RowsBackward<T> args, GradientSums sums, std::int64_t cols) {

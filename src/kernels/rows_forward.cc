@@ -257,6 +257,8 @@ void rows_forward(kernels::RowsForward<T> args, std::int64_t rows, std::int64_t 
   });
 }
 
+static_assert(kernels::kMaxPiece == kBlock);
+
 template <class T>
 void add_piece(const T* x, const T* residual, T* sum, std::int64_t count) {
   add_rows(x, residual, sum, count, 0);
@@ -271,7 +273,8 @@ void write_piece(kernels::RowsForward<T> args, const T* x, double mean, double r
   RowAffine<Wide<T>, 1> affine;
   affine.set(&mean, &rstd);
   with_flag(args.non_temporal, [&](auto non_temporal) HWY_ATTR {
-    write_rows<non_temporal.value, 1>(args, x, x, affine, 0, count, 0);
+    write_rows<non_temporal.value, 1>(args, x, x, affine, 0, count,
+                                      distance(non_temporal.value, count));
   });
 }
 

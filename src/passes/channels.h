@@ -17,7 +17,6 @@
 #include "src/base/function_ref.h"
 #include "src/base/types.h"
 #include "src/kernels/operands.h"
-#include "src/kernels/planes.h"
 
 namespace evenkeel {
 

@@ -2,7 +2,6 @@
 // column as the kernels take them.
 #pragma once
 
-#include <algorithm>
 #include <atomic>
 #include <cstdint>
 
@@ -29,15 +28,15 @@ struct Stretch {
   std::int64_t matrix, channel, channels;
 };
 
-// Three coefficients of each column of all matrices, in separate arrays.
+// Three coefficients of each column of some matrices, from `first` on, in separate arrays.
 template <class P>
 class ColumnArrays {
  public:
-  ColumnArrays(const Cut& cut, P* memory, std::int64_t matrices)
-      : cut_(cut), memory_(memory), size_(matrices * cut.cols()) {}
+  ColumnArrays(const Cut& cut, P* memory, std::int64_t first, std::int64_t matrices)
+      : cut_(cut), memory_(memory), first_(first), size_(matrices * cut.cols()) {}
 
   void set(std::int64_t matrix, std::int64_t channel, P first, P second, P third) {
-    P* to = memory_ + matrix * cut_.cols() + channel;
+    P* to = memory_ + (matrix - first_) * cut_.cols() + channel;
     for (std::int64_t f = 0; f < cut_.folds; ++f, to += cut_.channels) {
       to[0] = first;
       to[size_] = second;
@@ -46,18 +45,18 @@ class ColumnArrays {
   }
   template <class Columns>
   Columns at(std::int64_t matrix, std::int64_t col) const {
-    const P* const from = memory_ + matrix * cut_.cols() + col;
+    const P* const from = memory_ + (matrix - first_) * cut_.cols() + col;
     return {from, from + size_, from + 2 * size_};
   }
 
  private:
   const Cut& cut_;
   P* memory_;
-  std::int64_t size_;
+  std::int64_t first_, size_;
 };
 template <class P, Scratch purpose>
-ColumnArrays<P> column_arrays(const Cut& cut, std::int64_t matrices) {
-  return {cut, scratch<P, purpose>(3 * matrices * cut.cols()), matrices};
+ColumnArrays<P> column_arrays(const Cut& cut, std::int64_t first, std::int64_t matrices) {
+  return {cut, scratch<P, purpose>(3 * matrices * cut.cols()), first, matrices};
 }
 
 // Calls by_kernel(block, first column of it in the tile) for the stretches of columns whose channel
@@ -83,17 +82,18 @@ inline kernels::Piece column_of(const Tile& tile) {
   return {tile.block.rows, 1, tile.block.stride};
 }
 
-// What a forward writes with: the coefficients of all channels, exact and as kernels take them.
+// What a forward of some matrices writes with: the coefficients of all channels, exact and as
+// kernels take them.
 template <class T>
 class ForwardColumns {
  public:
   using P = Wide<T>;
-  ForwardColumns(const Cut& cut, std::int64_t matrices, const ForwardOperands<T>& operands,
-                 const ChannelAffine<T>* affine)
+  ForwardColumns(const Cut& cut, std::int64_t first, std::int64_t matrices,
+                 const ForwardOperands<T>& operands, const ChannelAffine<T>* affine)
       : cut_(cut),
         operands_(operands),
         affine_(affine),
-        columns_(column_arrays<P, Scratch::affine_columns>(cut, matrices)) {}
+        columns_(column_arrays<P, Scratch::affine_columns>(cut, first, matrices)) {}
 
   // Takes the exact coefficients of a stretch.
   void take(const Stretch& stretch) {
@@ -139,14 +139,15 @@ template <class T>
 class BackwardColumns {
  public:
   using P = Wide<T>;
-  BackwardColumns(const Cut& cut, std::int64_t matrices, const BackwardOperands<T>& operands,
-                  const ChannelAffine<T>* affine, const ChannelGradient<T>* gradient)
+  BackwardColumns(const Cut& cut, std::int64_t first, std::int64_t matrices,
+                  const BackwardOperands<T>& operands, const ChannelAffine<T>* affine,
+                  const ChannelGradient<T>* gradient)
       : cut_(cut),
         operands_(operands),
         affine_(affine),
         gradient_(gradient),
-        affine_columns_(column_arrays<P, Scratch::affine_columns>(cut, matrices)),
-        gradient_columns_(column_arrays<P, Scratch::gradient_columns>(cut, matrices)) {}
+        affine_columns_(column_arrays<P, Scratch::affine_columns>(cut, first, matrices)),
+        gradient_columns_(column_arrays<P, Scratch::gradient_columns>(cut, first, matrices)) {}
 
   void take_affine(const Stretch& stretch) {
     const ChannelAffine<T>* const exact = affine_ + stretch.matrix * cut_.channels;

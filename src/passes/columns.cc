@@ -23,58 +23,61 @@ namespace {
 using kernels::Parts;
 using kernels::StatisticColumns;
 
-// What merging and the coefficients of a channel cost, in values that are streamed meanwhile.
-constexpr std::int64_t kChannelCost = 128;
 // Channels that a thread merges at a time, whose statistics are 1 KB, and by which threads share
 // them.
 constexpr std::int64_t kMergedChannels = 64, kSharedChannels = 8;
 // Of a thread's cache, for matrices that it takes through several passes.
 constexpr std::int64_t kCachedBytes = std::int64_t{512} * 1024;
 
-// Calls f(first, count) for the matrices, some at a time.
+// Some of the matrices, which go through the passes together, and the threads for them.
+struct Batch {
+  std::int64_t first, count;
+  int threads;
+};
+
+// Calls f(batch) for all matrices.
 template <class T, class F>
-void for_each_batch(std::int64_t matrices, std::int64_t size, const F& f) {
+void for_each_batch(const Cut& cut, std::int64_t matrices, const F& f) {
   const std::int64_t cached = kCachedBytes * max_threads() / static_cast<std::int64_t>(sizeof(T));
-  const std::int64_t most = std::max<std::int64_t>(1, cached / size);
+  const std::int64_t most = std::max<std::int64_t>(1, cached / cut.size());
   for (std::int64_t first = 0; first < matrices; first += most) {
-    f(first, std::min(most, matrices - first));
+    const std::int64_t count = std::min(most, matrices - first), values = count * cut.size();
+    f(Batch{first, count, threads_for(values, values)});
   }
 }
 
-// Calls f(stretch) for all channels of some matrices; the channels of a group are not parted.
+// Calls f(stretch) for all channels of a batch; the channels of a group are not parted.
 template <class F>
-void for_each_stretch(std::int64_t first, std::int64_t count, std::int64_t channels,
-                      std::int64_t group, std::int64_t cost, const F& f) {
+void for_each_stretch(const Cut& cut, const Batch& batch, std::int64_t group, const F& f) {
   const std::int64_t unit = ceil_div(kSharedChannels, group) * group;
   const std::int64_t most = std::max<std::int64_t>(1, kMergedChannels / unit);
-  const std::int64_t units = ceil_div(channels, unit), tasks = count * units;
+  const std::int64_t units = ceil_div(cut.channels, unit);
   const auto take_range = [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end;) {
       const std::int64_t at = i % units, n = std::min({most, units - at, end - i});
-      f(Stretch{first + i / units, at * unit, std::min(n * unit, channels - at * unit)});
+      f(Stretch{batch.first + i / units, at * unit, std::min(n * unit, cut.channels - at * unit)});
       i += n;
     }
   };
-  parallel_ranges(tasks, threads_for(tasks, kAwake * count * channels * cost), take_range);
+  parallel_ranges(batch.count * units, batch.threads, take_range);
 }
 
-// Of `count` matrices: sum(matrix, tile, out) sets the statistics of the tile's columns, and
+// Of a batch: sum(matrix, tile, out) sets the statistics of the tile's columns, and
 // finish(stretch, totals) takes those of whole channels, which `merge` makes of them.
 template <class Merge, class Sum, class Finish>
-void reduce(const Cut& cut, std::int64_t group, std::int64_t first, std::int64_t count, Merge merge,
-            const Sum& sum, const Finish& finish) {
+void reduce(const Cut& cut, const Batch& batch, std::int64_t group, Merge merge, const Sum& sum,
+            const Finish& finish) {
   const Grid& grid = cut.summed;
   const std::int64_t blocks = grid.blocks(), of_matrix = blocks * cut.channels;
-  auto* const partials = scratch<double, Scratch::partials>(2 * count * of_matrix);
-  const StatisticColumns parts = {partials, partials + count * of_matrix};
-  const std::int64_t tasks = count * grid.size();
+  auto* const partials = scratch<double, Scratch::partials>(2 * batch.count * of_matrix);
+  const StatisticColumns parts = {partials, partials + batch.count * of_matrix};
   const auto sum_tile = [&](std::int64_t matrix, const Tile& tile) {
     const StatisticColumns out =
         parts.from(matrix * of_matrix + tile.row / grid.block_rows * cut.channels + tile.col);
-    if (cut.folds == 1) return sum(first + matrix, tile, out);
+    if (cut.folds == 1) return sum(batch.first + matrix, tile, out);
     auto* const columns = scratch<double, Scratch::tile_sums>(2 * grid.cols);
     const StatisticColumns of_folds = {columns, columns + grid.cols};
-    sum(first + matrix, tile, of_folds);
+    sum(batch.first + matrix, tile, of_folds);
     const auto rows = static_cast<double>(tile.block.rows);
     merge(of_folds, Parts{cut.folds, cut.channels, cut.channels, rows, rows}, out);
   };
@@ -87,36 +90,48 @@ void reduce(const Cut& cut, std::int64_t group, std::int64_t first, std::int64_t
       i += beside;
     }
   };
-  parallel_ranges(tasks, threads_for(tasks, count * cut.size()), sum_range);
+  parallel_ranges(batch.count * grid.size(), batch.threads, sum_range);
   const std::int64_t last_rows = grid.rows - (blocks - 1) * grid.block_rows;
-  for_each_stretch(first, count, cut.channels, group, blocks * 4 + kChannelCost,
-                   [&](const Stretch& stretch) {
-                     auto* const sums = scratch<double, Scratch::tile_sums>(2 * stretch.channels);
-                     const StatisticColumns totals = {sums, sums + stretch.channels};
-                     merge(parts.from((stretch.matrix - first) * of_matrix + stretch.channel),
-                           Parts{blocks, stretch.channels, cut.channels,
-                                 cut.values(grid.block_rows), cut.values(last_rows)},
-                           totals);
-                     finish(stretch, totals);
-                   });
+  for_each_stretch(cut, batch, group, [&](const Stretch& stretch) {
+    auto* const sums = scratch<double, Scratch::tile_sums>(2 * stretch.channels);
+    const StatisticColumns totals = {sums, sums + stretch.channels};
+    merge(parts.from((stretch.matrix - batch.first) * of_matrix + stretch.channel),
+          Parts{blocks, stretch.channels, cut.channels, cut.values(grid.block_rows),
+                cut.values(last_rows)},
+          totals);
+    finish(stretch, totals);
+  });
 }
 
-// Calls write(matrix, tile) for all values of some matrices, each thread for its equal share of the
-// rows and the last ones first.
+// After the values were summed, the last ones are still in cache, and are written first.
+enum class Order : std::uint8_t { of_memory, last_first };
+
+// Calls write(matrix, tile) for all values of a batch, each thread for its equal share of the rows
+// of all segments, a strip of rows at a time.
 template <class Write>
-void write_all(const Cut& cut, std::int64_t first, std::int64_t count, const Write& write) {
-  const std::int64_t segments = cut.segments(), of_matrix = cut.rows() * segments;
-  const std::int64_t most = segments == 1 ? cut.strip() : 1, tasks = count * of_matrix;
-  const int threads = threads_for(tasks, count * cut.size());
-  parallel_ranges(tasks, threads, [&](std::int64_t begin, std::int64_t end) {
-    while (end > begin) {
-      const std::int64_t matrix = (end - 1) / of_matrix, start = matrix * of_matrix;
-      const std::int64_t from = std::max({begin, start, end - most});
-      cut.for_each_tile((from - start) / segments, end - from, from % segments,
-                        [&](const Tile& tile) { write(first + matrix, tile); });
-      end = from;
+void write_all(const Cut& cut, const Batch& batch, Order order, const Write& write) {
+  const std::int64_t rows = cut.rows(), segments = cut.segments();
+  const auto write_strip = [&](std::int64_t begin, std::int64_t end) {
+    const std::int64_t segment = begin / rows;  // of all matrices
+    cut.for_each_tile(begin % rows, end - begin, segment % segments,
+                      [&](const Tile& tile) { write(batch.first + segment / segments, tile); });
+  };
+  const auto write_range = [&](std::int64_t begin, std::int64_t end) {
+    while (begin < end) {
+      if (order == Order::last_first) {
+        const std::int64_t segment_begin = (end - 1) / rows * rows;
+        const std::int64_t from = std::max({begin, segment_begin, end - cut.strip()});
+        write_strip(from, end);
+        end = from;
+      } else {
+        const std::int64_t segment_end = (begin / rows + 1) * rows;
+        const std::int64_t to = std::min({end, segment_end, begin + cut.strip()});
+        write_strip(begin, to);
+        begin = to;
+      }
     }
-  });
+  };
+  parallel_ranges(batch.count * segments * rows, batch.threads, write_range);
 }
 
 // Calls f(group, moments) for the groups of a stretch.
@@ -152,9 +167,9 @@ void Columns<T>::moments(const T* x, VisitMoments<T> visit) const {
   const bool prefetches =
       exceeds_cache(matrices_ * cut.size() * static_cast<std::int64_t>(sizeof(T)));
   const auto& kernel = kernels::columns<T>();
-  for_each_batch<T>(matrices_, cut.size(), [&](std::int64_t first, std::int64_t count) {
+  for_each_batch<T>(cut, matrices_, [&](const Batch& batch) {
     reduce(
-        cut, group_, first, count, kernel.merge_moments,
+        cut, batch, group_, kernel.merge_moments,
         [&](std::int64_t matrix, const Tile& tile, StatisticColumns out) {
           kernel.moments(x + matrix * cut.size() + tile.offset, tile.block,
                          prefetches ? prefetch_distance<T>(tile.block) : 0, out);
@@ -168,11 +183,12 @@ void Columns<T>::moments(const T* x, VisitMoments<T> visit) const {
 template <class T>
 void Columns<T>::forward(const ForwardOperands<T>& operands, const ChannelAffine<T>* affine) const {
   const Cut cut(rows_, channels_, sizeof(T));
-  ForwardColumns<T> forward(cut, matrices_, operands, affine);
-  for_each_stretch(0, matrices_, channels_, group_, kChannelCost,
-                   [&](const Stretch& stretch) { forward.take(stretch); });
-  write_all(cut, 0, matrices_, [&](std::int64_t matrix, const Tile& tile) {
-    forward.write(matrix, tile, prefetch_distance<T>(tile.block));
+  for_each_batch<T>(cut, matrices_, [&](const Batch& batch) {
+    ForwardColumns<T> forward(cut, batch.first, batch.count, operands, affine);
+    for_each_stretch(cut, batch, group_, [&](const Stretch& stretch) { forward.take(stretch); });
+    write_all(cut, batch, Order::of_memory, [&](std::int64_t matrix, const Tile& tile) {
+      forward.write(matrix, tile, prefetch_distance<T>(tile.block));
+    });
   });
 }
 
@@ -182,10 +198,10 @@ void Columns<T>::normalize(const ForwardOperands<T>& operands, double eps,
   const Cut cut(rows_, channels_, sizeof(T));
   const auto& kernel = kernels::columns<T>();
   auto* const coefficients = scratch<ChannelAffine<T>, Scratch::affine>(matrices_ * channels_);
-  ForwardColumns<T> forward(cut, matrices_, operands, coefficients);
-  for_each_batch<T>(matrices_, cut.size(), [&](std::int64_t first, std::int64_t count) {
+  for_each_batch<T>(cut, matrices_, [&](const Batch& batch) {
+    ForwardColumns<T> forward(cut, batch.first, batch.count, operands, coefficients);
     reduce(
-        cut, group_, first, count, kernel.merge_moments,
+        cut, batch, group_, kernel.merge_moments,
         [&](std::int64_t matrix, const Tile& tile, StatisticColumns out) {
           kernel.moments(operands.x + matrix * cut.size() + tile.offset, tile.block,
                          operands.non_temporal ? prefetch_distance<T>(tile.block) : 0, out);
@@ -197,7 +213,7 @@ void Columns<T>::normalize(const ForwardOperands<T>& operands, double eps,
                          });
           forward.take(stretch);
         });
-    write_all(cut, first, count, [&](std::int64_t matrix, const Tile& tile) {
+    write_all(cut, batch, Order::last_first, [&](std::int64_t matrix, const Tile& tile) {
       forward.write(matrix, tile, second_distance<T>(cut, tile));
     });
   });
@@ -207,35 +223,37 @@ template <class T>
 void Columns<T>::gradient_sums(const BackwardOperands<T>& operands, const ChannelAffine<T>* affine,
                                ChannelSums<T>* sums) const {
   const Cut cut(rows_, channels_, sizeof(T));
-  const auto& kernel = kernels::columns<T>();
-  BackwardColumns<T> backward(cut, matrices_, operands, affine, nullptr);
-  for_each_stretch(0, matrices_, channels_, 1, kChannelCost,
-                   [&](const Stretch& stretch) { backward.take_affine(stretch); });
-  reduce(
-      cut, 1, 0, matrices_, kernel.merge_sums,
-      [&](std::int64_t matrix, const Tile& tile, StatisticColumns out) {
-        backward.sum(matrix, tile, out);
-      },
-      [&](const Stretch& stretch, const StatisticColumns& totals) {
-        for (std::int64_t c = 0; c < stretch.channels; ++c) {
-          const std::int64_t channel = stretch.channel + c;
-          sums[stretch.matrix * channels_ + channel] =
-              backward.sums_of(stretch.matrix, channel, {totals.first[c], totals.second[c]});
-        }
-      });
+  for_each_batch<T>(cut, matrices_, [&](const Batch& batch) {
+    BackwardColumns<T> backward(cut, batch.first, batch.count, operands, affine, nullptr);
+    for_each_stretch(cut, batch, 1, [&](const Stretch& stretch) { backward.take_affine(stretch); });
+    reduce(
+        cut, batch, 1, kernels::columns<T>().merge_sums,
+        [&](std::int64_t matrix, const Tile& tile, StatisticColumns out) {
+          backward.sum(matrix, tile, out);
+        },
+        [&](const Stretch& stretch, const StatisticColumns& totals) {
+          for (std::int64_t c = 0; c < stretch.channels; ++c) {
+            const std::int64_t channel = stretch.channel + c;
+            sums[stretch.matrix * channels_ + channel] =
+                backward.sums_of(stretch.matrix, channel, {totals.first[c], totals.second[c]});
+          }
+        });
+  });
 }
 
 template <class T>
 void Columns<T>::backward(const BackwardOperands<T>& operands, const ChannelAffine<T>* affine,
                           const ChannelGradient<T>* gradient) const {
   const Cut cut(rows_, channels_, sizeof(T));
-  BackwardColumns<T> backward(cut, matrices_, operands, affine, gradient);
-  for_each_stretch(0, matrices_, channels_, group_, kChannelCost, [&](const Stretch& stretch) {
-    backward.take_affine(stretch);
-    backward.take_gradient(stretch);
-  });
-  write_all(cut, 0, matrices_, [&](std::int64_t matrix, const Tile& tile) {
-    backward.write(matrix, tile, prefetch_distance<T>(tile.block));
+  for_each_batch<T>(cut, matrices_, [&](const Batch& batch) {
+    BackwardColumns<T> backward(cut, batch.first, batch.count, operands, affine, gradient);
+    for_each_stretch(cut, batch, group_, [&](const Stretch& stretch) {
+      backward.take_affine(stretch);
+      backward.take_gradient(stretch);
+    });
+    write_all(cut, batch, Order::of_memory, [&](std::int64_t matrix, const Tile& tile) {
+      backward.write(matrix, tile, prefetch_distance<T>(tile.block));
+    });
   });
 }
 
@@ -243,14 +261,12 @@ template <class T>
 void Columns<T>::gradients(const BackwardOperands<T>& operands, const ChannelAffine<T>* affine,
                            GradientFromSums<T> gradient) const {
   const Cut cut(rows_, channels_, sizeof(T));
-  const auto& kernel = kernels::columns<T>();
   auto* const coefficients = scratch<ChannelGradient<T>, Scratch::gradient>(matrices_ * channels_);
-  BackwardColumns<T> backward(cut, matrices_, operands, affine, coefficients);
-  for_each_stretch(0, matrices_, channels_, group_, kChannelCost,
-                   [&](const Stretch& stretch) { backward.take_affine(stretch); });
-  for_each_batch<T>(matrices_, cut.size(), [&](std::int64_t first, std::int64_t count) {
+  for_each_batch<T>(cut, matrices_, [&](const Batch& batch) {
+    BackwardColumns<T> backward(cut, batch.first, batch.count, operands, affine, coefficients);
+    for_each_stretch(cut, batch, 1, [&](const Stretch& stretch) { backward.take_affine(stretch); });
     reduce(
-        cut, group_, first, count, kernel.merge_sums,
+        cut, batch, group_, kernels::columns<T>().merge_sums,
         [&](std::int64_t matrix, const Tile& tile, StatisticColumns out) {
           backward.sum(matrix, tile, out);
         },
@@ -266,7 +282,7 @@ void Columns<T>::gradients(const BackwardOperands<T>& operands, const ChannelAff
           }
           backward.take_gradient(stretch);
         });
-    write_all(cut, first, count, [&](std::int64_t matrix, const Tile& tile) {
+    write_all(cut, batch, Order::last_first, [&](std::int64_t matrix, const Tile& tile) {
       backward.write(matrix, tile, second_distance<T>(cut, tile));
     });
   });

@@ -1,5 +1,4 @@
-// How matrices are cut for the passes over their columns: by their shape alone, so that no result
-// depends on the number of threads, and finely enough for 64 of them.
+// How matrices are cut for the passes over their columns, finely enough for 64 threads.
 #pragma once
 
 #include <algorithm>
@@ -16,7 +15,8 @@ struct Tile {
   kernels::Block block;
 };
 
-// A grid of tiles over a matrix. Tiles of a block of rows follow each other.
+// A grid of tiles over a matrix, by its shape alone: results do not depend on the number of
+// threads. Tiles of a block of rows follow each other.
 struct Grid {
   std::int64_t rows, cols, block_rows, tiles, line;
 
@@ -67,15 +67,17 @@ struct Cut {
   // Values of each channel in some rows.
   double values(std::int64_t n) const { return static_cast<double>(n * folds); }
 
-  // Values are written by themselves, so threads share them by the row; or, if rows are very wide,
-  // by the segment of a row.
-  std::int64_t segments() const { return ceil_div(cols(), kSegment); }
-  // Rows that a thread writes at a time.
-  std::int64_t strip() const { return std::max<std::int64_t>(1, kStrip / cols()); }
+  // Values are written by themselves, so threads share the rows; or, if these are few and very
+  // wide, the rows of each segment of columns.
+  std::int64_t segments() const { return rows() < kFewRows ? ceil_div(cols(), kSegment) : 1; }
+  // Rows that a thread writes at a time: 128 KB of floats, and enough rows that the coefficients of
+  // a tile are worth loading into L1.
+  std::int64_t strip() const { return std::max(kStrip / cols(), kLeastBlockRows); }
   // Calls f(tile) for some columns of some rows, in tiles whose coefficients stay in L1.
   template <class F>
   void for_each_tile(std::int64_t row, std::int64_t n, std::int64_t segment, const F& f) const {
-    const std::int64_t begin = segment * kSegment, end = std::min(cols(), begin + kSegment);
+    const std::int64_t width = segments() == 1 ? cols() : kSegment;
+    const std::int64_t begin = segment * width, end = std::min(cols(), begin + width);
     const std::int64_t tiles = ceil_div(end - begin, kernels::kMaxBlockCols);
     const std::int64_t lines = ceil_div(end - begin, summed.line);
     const auto start = [&](std::int64_t t) {
@@ -95,6 +97,8 @@ struct Cut {
   // floats. Tall matrices have larger tiles, of which there are then about kTiles: sixteen for each
   // of 64 threads.
   static constexpr std::int64_t kLeastBlockRows = 64, kMostBlockRows = 1024, kTiles = 1024;
+  // With so many rows or more, each of 64 threads has ten.
+  static constexpr std::int64_t kFewRows = 640;
   static constexpr std::int64_t kSegment = 4096;
   static constexpr std::int64_t kStrip = 32768;
 

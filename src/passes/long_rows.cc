@@ -21,8 +21,15 @@
 namespace evenkeel {
 namespace {
 
-// Features that the backward writes at a time: their dweight and dbias stay in L1.
-constexpr std::int64_t kWrittenFeatures = 1024;
+// Features by which threads share what the backward writes, and of which a thread takes so many at
+// a time that their dweight and dbias stay in L1.
+constexpr std::int64_t kSharedFeatures = 256, kWrittenFeatures = 1024;
+
+// What the forward knows of a row.
+struct Row {
+  double mean, rstd;
+  bool is_done;  // in a wider type
+};
 
 template <class P>
 P* at_or_null(P* data, std::int64_t offset) {
@@ -77,23 +84,23 @@ void forward_long_rows(const kernels::RowsForward<T>& args, std::int64_t samples
   const std::int64_t pieces = ceil_div(features, kernels::kMaxPiece);
   const T* const x = args.residual ? args.sum : args.x;
   auto* const partials = scratch<Moments, Scratch::partials>(samples * pieces);
-  for_each_piece(samples, features,
-                 [&](std::int64_t sample, std::int64_t begin, std::int64_t count) {
-                   const std::int64_t at = sample * features + begin;
-                   if (args.residual) {
-                     kernel.add(args.x + at, args.residual + at, args.sum + at, count);
-                   }
-                   Moments& m = partials[sample * pieces + begin / kernels::kMaxPiece];
-                   if (args.centered) {
-                     m = kernels::planes<T>().moments(x + at, {1, count, 0}, 0);
-                   } else {
-                     m = {static_cast<double>(count), 0, kernel.sum_of_squares(x + at, count)};
-                   }
-                 });
+  for_each_piece(
+      samples, features, [&](std::int64_t sample, std::int64_t begin, std::int64_t count) {
+        const std::int64_t at = sample * features + begin;
+        if (args.residual) {
+          kernel.add(args.x + at, args.residual + at, args.sum + at, count);
+        }
+        Moments& m = partials[sample * pieces + begin / kernels::kMaxPiece];
+        if (args.centered) {
+          m = kernels::planes<T>().moments(x + at, {1, count, 0}, args.non_temporal ? count : 0);
+        } else {
+          m = {static_cast<double>(count), 0, kernel.sum_of_squares(x + at, count)};
+        }
+      });
 
-  // The first partial of a row becomes the row's mean and rstd.
+  auto* const rows = scratch<Row, Scratch::long_rows>(samples);
   for (std::int64_t sample = 0; sample < samples; ++sample) {
-    Moments& m = partials[sample * pieces];
+    Moments m = partials[sample * pieces];
     for (std::int64_t p = 1; p < pieces; ++p) {
       const Moments& part = partials[sample * pieces + p];
       if (args.centered) {
@@ -102,28 +109,28 @@ void forward_long_rows(const kernels::RowsForward<T>& args, std::int64_t samples
         m = {m.count + part.count, 0, m.m2 + part.m2};
       }
     }
-    const double variance = m.biased_variance(), rstd = 1 / std::sqrt(variance + args.eps);
-    if (!kernels::trusted_moments<P>(m.mean, variance, args.eps) ||
-        !kernels::fits_row<P>(m.mean, rstd)) {
+    Row& row = rows[sample];
+    row = {m.mean, 1 / std::sqrt(m.biased_variance() + args.eps), false};
+    if (!kernels::trusted_moments<P>(m.mean, m.biased_variance(), args.eps) ||
+        !kernels::fits_row<P>(row.mean, row.rstd)) {
       kernels::ExtendedRange<T>::row_forward(args, x + sample * features, sample, features);
-      m.count = 0;  // it is done
+      row.is_done = true;
       continue;
     }
-    if (args.mean) args.mean[sample] = m.mean;
-    if (args.rstd) args.rstd[sample] = rstd;
-    m.m2 = rstd;
+    if (args.mean) args.mean[sample] = row.mean;
+    if (args.rstd) args.rstd[sample] = row.rstd;
   }
 
   for_each_piece(samples, features,
                  [&](std::int64_t sample, std::int64_t begin, std::int64_t count) {
-                   const Moments& m = partials[sample * pieces];
-                   if (m.count == 0) return;
+                   const Row& row = rows[sample];
+                   if (row.is_done) return;
                    const std::int64_t at = sample * features + begin;
                    kernels::RowsForward<T> piece = args;
                    piece.weight += begin;
                    piece.bias += begin;
                    piece.y += at;
-                   kernel.write(piece, x + at, m.mean, m.m2, count);
+                   kernel.write(piece, x + at, row.mean, row.rstd, count);
                  });
 }
 
@@ -151,10 +158,7 @@ bool backward_long_rows(const kernels::RowsBackward<T>& args, std::int64_t sampl
   }
 
   std::atomic<bool> finite = true;
-  const std::int64_t tasks = ceil_div(features, kWrittenFeatures);
-  parallel_for(tasks, threads_for(tasks, samples * features), [&](std::int64_t task) {
-    const std::int64_t begin = task * kWrittenFeatures;
-    const std::int64_t count = std::min(kWrittenFeatures, features - begin);
+  const auto finish = [&](std::int64_t begin, std::int64_t count) {
     const auto start = [&](std::span<P> gradient) -> P* {
       if (gradient.empty()) return nullptr;
       std::fill_n(gradient.data() + begin, count, P{0});
@@ -169,7 +173,15 @@ bool backward_long_rows(const kernels::RowsBackward<T>& args, std::int64_t sampl
       kernel.finish(piece, partials[sample * pieces], features, count);
     }
     if (!all_finite(of_weight, count) || !all_finite(of_bias, count)) finite = false;
-  });
+  };
+  const std::int64_t shared = ceil_div(features, kSharedFeatures);
+  const auto finish_range = [&](std::int64_t first, std::int64_t last) {
+    const std::int64_t end = std::min(features, last * kSharedFeatures);
+    for (std::int64_t begin = first * kSharedFeatures; begin < end; begin += kWrittenFeatures) {
+      finish(begin, std::min(kWrittenFeatures, end - begin));
+    }
+  };
+  parallel_ranges(shared, threads_for(shared, samples * features), finish_range);
   // Sums of some samples may overflow where those of all do not. If dx took its place, dy is gone.
   if (!finite && args.dx != args.dy) {
     kernels::ExtendedRange<T>::row_parameters(args, samples, features, data_or_null(dweight),

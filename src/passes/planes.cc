@@ -85,8 +85,7 @@ void reduce_then_apply(std::int64_t groups, const Pieces& summed, const Pieces& 
   parallel_for(tasks, threads, [&](std::int64_t i) {
     partials[i] = sum(i / summed.per_channel, i % summed.per_channel);
   });
-  // Merging a part costs as much as streaming some 64 values.
-  parallel_for(groups, std::min(threads, threads_for(groups, tasks * 64)), [&](std::int64_t group) {
+  parallel_for(groups, threads, [&](std::int64_t group) {
     merge_and_finish(group, [&](std::int64_t c, std::int64_t p) {
       return partials[c * summed.per_channel + p];
     });

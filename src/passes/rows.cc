@@ -36,7 +36,7 @@ void for_each_samples(std::int64_t samples, std::int64_t features, const F& f) {
 
 // The samples of a backward's tasks, each of which has a dweight and a dbias of its own that must
 // be cleared and added up. So there are few: one for each of 64 threads, a number that most numbers
-// of threads divide. They have 8 samples at least, and about 256 at most, which bounds the length
+// of threads divide. They have about 8 samples at least, and 256 at most, which bounds the length
 // of a sum in P.
 struct Tasks {
   std::int64_t samples, unit, count;
@@ -44,7 +44,8 @@ struct Tasks {
   Tasks(std::int64_t n, std::int64_t features) : samples(n), unit(unit_of(features)) {
     constexpr std::int64_t kThreads = 64, kLeast = 8, kMost = 256;
     const std::int64_t most = ceil_div(ceil_div(samples, kMost), kThreads) * kThreads;
-    count = std::clamp<std::int64_t>(samples / kLeast, 1, std::max(kThreads, most));
+    count = std::min(std::clamp<std::int64_t>(samples / kLeast, 1, std::max(kThreads, most)),
+                     ceil_div(samples, unit));
   }
   std::int64_t begin(std::int64_t task) const {
     return std::min(samples, ceil_div(samples, unit) * task / count * unit);
@@ -186,8 +187,6 @@ void backward_rows(const kernels::RowsBackward<T>& args, std::int64_t samples,
     of_task.dbias = dbiases.start(task);
     kernel.backward(of_task, tasks.size(task) * all.groups, features / all.groups);
   });
-  // Both gradients at once, by more threads than a first region of so little work were worth: they
-  // are awake.
   const std::int64_t weight_lines = dweights.lines(), lines = weight_lines + dbiases.lines();
   std::atomic<bool> finite = true;
   const auto add_up = [&](std::int64_t begin, std::int64_t end) {
@@ -196,8 +195,7 @@ void backward_rows(const kernels::RowsBackward<T>& args, std::int64_t samples,
                                         std::max(end - weight_lines, std::int64_t{0}));
     if (!of_weight || !of_bias) finite = false;
   };
-  parallel_ranges(lines, threads_for(lines, kAwake * tasks.count * lines * kLineValues<Wide<T>>),
-                  add_up);
+  parallel_ranges(lines, threads, add_up);
   // Sums of a task may overflow where those of all do not. If dx took its place, dy is gone.
   if (!finite && args.dx != args.dy) {
     kernels::ExtendedRange<T>::row_parameters(all, samples * all.groups, features / all.groups,

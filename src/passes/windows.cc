@@ -17,8 +17,8 @@ namespace {
 using kernels::Across;
 using kernels::Along;
 
-// Positions of a channels-first task: for a window of 5 the kernels' buffers, 4 rows of floats
-// forward and 10 backward, stay in L1 beside the rows of x.
+// Positions that a kernel takes at once channels-first: for a window of 5 the kernels' buffers, 4
+// rows of floats forward and 10 backward, stay in L1 beside the rows of x.
 constexpr std::int64_t kTileCols = 512;
 // Values of a channels-last block: squares, terms and operands together fill a half of L1 at most.
 constexpr std::int64_t kBlockValues = 512;
@@ -28,47 +28,55 @@ bool channels_along(const Shape& shape) {
   return shape.layout == Layout::channels_last || shape.s == 1;
 }
 
-// Calls f(block, offset) for every block of a channels-first activation. Each thread has its equal
-// share of the lines of all samples, and takes some neighboring ones at a time.
-template <class T, class F>
-void for_each_across(const Shape& shape, const F& f) {
-  constexpr auto kLine = static_cast<std::int64_t>(64 / sizeof(T)), kMost = kTileCols / kLine;
-  const std::int64_t lines = ceil_div(shape.s, kLine), tasks = shape.n * lines;
-  const auto take_range = [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end;) {
-      const std::int64_t line = i % lines, left = std::min(end - i, lines - line);
-      const std::int64_t count = ceil_div(left, ceil_div(left, kMost));  // of equal size
-      const std::int64_t first = line * kLine;
-      f(Across{shape.c, std::min(count * kLine, shape.s - first), shape.s},
-        i / lines * shape.c * shape.s + first);
-      i += count;
-    }
-  };
-  parallel_ranges(tasks, threads_for(tasks, shape.size()), take_range);
-}
+// The smallest blocks, whose size depends on the shape alone: what leaves the range of P is taken
+// again by such blocks, so that no neighbor's result depends on the number of threads. A line of
+// positions across, some rows along.
+template <class T>
+struct Blocks {
+  static constexpr auto kLine = static_cast<std::int64_t>(64 / sizeof(T));
+  Shape shape;
+  bool along = channels_along(shape);
+  std::int64_t rows = std::max<std::int64_t>(1, kBlockValues / shape.c);  // of a block along
+  std::int64_t of_sample = along ? ceil_div(shape.n * shape.s, rows) : ceil_div(shape.s, kLine);
+  std::int64_t count = along ? of_sample : shape.n * of_sample;
+  // Blocks that a kernel takes at once: all of one sample.
+  std::int64_t most = along ? 1 : kTileCols / kLine;
 
-// The same for channels-last.
-template <class F>
-void for_each_along(const Shape& shape, const F& f) {
-  const std::int64_t rows = shape.n * shape.s;
-  const std::int64_t block = std::max<std::int64_t>(1, kBlockValues / shape.c);
-  const std::int64_t tasks = ceil_div(rows, block);
-  parallel_for(tasks, threads_for(tasks, shape.size()), [&](std::int64_t task) {
-    const std::int64_t row = task * block;
-    f(Along{std::min(block, rows - row), shape.c}, row * shape.c);
-  });
-}
+  std::int64_t offset(std::int64_t i) const {
+    if (along) return i * rows * shape.c;
+    return i / of_sample * shape.c * shape.s + i % of_sample * kLine;
+  }
+  Along block_along(std::int64_t i) const {
+    return {std::min(rows, shape.n * shape.s - i * rows), shape.c};
+  }
+  Across block_across(std::int64_t i, std::int64_t n) const {
+    return {shape.c, std::min(n * kLine, shape.s - i % of_sample * kLine), shape.s};
+  }
+};
 
-// Calls f(kernels, block, offset) for every block, in the order of the shape.
+// Calls f(kernels, block, offset) for all blocks, in the order of the shape. Each thread has its
+// equal share of them, and takes some neighboring ones at once; if f returns false for those, each
+// by itself.
 template <class T, class F>
 void for_each_block(const Shape& shape, const F& f) {
-  if (channels_along(shape)) {
-    const auto& kernel = kernels::windows_along<T>();
-    for_each_along(shape, [&](const Along& block, std::int64_t at) { f(kernel, block, at); });
-  } else {
-    const auto& kernel = kernels::windows_across<T>();
-    for_each_across<T>(shape, [&](const Across& block, std::int64_t at) { f(kernel, block, at); });
-  }
+  const Blocks<T> blocks{shape};
+  const auto take = [&](std::int64_t i, std::int64_t n) {
+    return blocks.along
+               ? f(kernels::windows_along<T>(), blocks.block_along(i), blocks.offset(i), n == 1)
+               : f(kernels::windows_across<T>(), blocks.block_across(i, n), blocks.offset(i),
+                   n == 1);
+  };
+  const auto take_range = [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end;) {
+      const std::int64_t left = std::min(end - i, blocks.of_sample - i % blocks.of_sample);
+      const std::int64_t n = ceil_div(left, ceil_div(left, blocks.most));  // of equal size
+      if (!take(i, n)) {
+        for (std::int64_t k = 0; k < n; ++k) take(i + k, 1);
+      }
+      i += n;
+    }
+  };
+  parallel_ranges(blocks.count, threads_for(blocks.count, shape.size()), take_range);
 }
 
 // The bounds within which base = k + alpha * sum x^2, base^-beta and dy * base^-beta keep their
@@ -139,16 +147,20 @@ template <class T>
 void forward_windows(const Shape& shape, const T* x, T* y, const kernels::Window& window) {
   const bool non_temporal = exceeds_cache(2 * bytes_of<T>(shape)), in_place = x == y;
   const auto range = WindowRange::of<Wide<T>>(window);
-  for_each_block<T>(shape, [&](const auto& kernel, const auto& block, std::int64_t at) {
+  for_each_block<T>(shape, [&](const auto& kernel, const auto& block, std::int64_t at,
+                               bool is_smallest) {
     auto* const buffer = scratch<Wide<T>, Scratch::window>(block.forward_buffer(window));
     const bool fits =
         (range.least_x == 0 || !any_below(x + at, block.positions(), range.least_x)) &&
         (!in_place || is_at_most(range.most_x, kernel, x + at, block));
     if (fits && (range.holds(kernel.forward(x + at, y + at, block, window, buffer, non_temporal)) ||
                  in_place)) {
-      return;
+      return true;
     }
-    kernels::ExtendedRange<T>::window_forward(x + at, y + at, block.positions(), window);
+    if (is_smallest) {
+      kernels::ExtendedRange<T>::window_forward(x + at, y + at, block.positions(), window);
+    }
+    return is_smallest;
   });
 }
 
@@ -157,19 +169,24 @@ void backward_windows(const Shape& shape, const T* dy, const T* x, T* dx,
                       const kernels::Window& window) {
   const bool non_temporal = exceeds_cache(3 * bytes_of<T>(shape)), in_place = dx == dy;
   const auto range = WindowRange::of<Wide<T>>(window);
-  for_each_block<T>(shape, [&](const auto& kernel, const auto& block, std::int64_t at) {
-    auto* const buffer = scratch<Wide<T>, Scratch::window>(block.backward_buffer(window));
-    const bool fits =
-        (range.least_x == 0 || !any_below(x + at, block.positions(), range.least_x)) &&
-        (!in_place || (is_at_most(range.most_x, kernel, x + at, block) &&
-                       is_at_most(range.most_dy, kernel, dy + at, block)));
-    if (fits && (range.holds(kernel.backward(dy + at, x + at, dx + at, block, window, buffer,
-                                             non_temporal)) ||
-                 in_place)) {
-      return;
-    }
-    kernels::ExtendedRange<T>::window_backward(dy + at, x + at, dx + at, block.positions(), window);
-  });
+  for_each_block<T>(
+      shape, [&](const auto& kernel, const auto& block, std::int64_t at, bool is_smallest) {
+        auto* const buffer = scratch<Wide<T>, Scratch::window>(block.backward_buffer(window));
+        const bool fits =
+            (range.least_x == 0 || !any_below(x + at, block.positions(), range.least_x)) &&
+            (!in_place || (is_at_most(range.most_x, kernel, x + at, block) &&
+                           is_at_most(range.most_dy, kernel, dy + at, block)));
+        if (fits && (range.holds(kernel.backward(dy + at, x + at, dx + at, block, window, buffer,
+                                                 non_temporal)) ||
+                     in_place)) {
+          return true;
+        }
+        if (is_smallest) {
+          kernels::ExtendedRange<T>::window_backward(dy + at, x + at, dx + at, block.positions(),
+                                                     window);
+        }
+        return is_smallest;
+      });
 }
 
 #define EVENKEEL_INSTANTIATE(T)                                                      \

@@ -250,10 +250,16 @@ std::vector<double> run_everything(const Inputs<T>& inputs, std::size_t offset =
 
 // Large enough for three threads and several blocks in each geometry: many and few channels, many
 // and few rows, long and short ones, short planes, narrow columns.
-const std::vector<Shape> kShapes = {{20, 64, 49},  {20, 64, 49, Layout::channels_last},
-                                    {3, 2, 9001},  {3, 2, 9001, Layout::channels_last},
-                                    {2000, 33, 1}, {30, 2001, 1},
-                                    {20000, 3, 1}, {129, 100, 4},
+const std::vector<Shape> kShapes = {{20, 64, 49},
+                                    {20, 64, 49, Layout::channels_last},
+                                    {3, 2, 9001},
+                                    {3, 2, 9001, Layout::channels_last},
+                                    {2000, 33, 1},
+                                    {30, 2001, 1},
+                                    {3, 40, 4000, Layout::channels_last},
+                                    {5, 9001, 1},
+                                    {20000, 3, 1},
+                                    {129, 100, 4},
                                     {2, 1, 30000}};
 
 TYPED_TEST(Determinism, TheNumberOfThreadsChangesNothing) {
@@ -267,6 +273,46 @@ TYPED_TEST(Determinism, TheNumberOfThreadsChangesNothing) {
       for (const int threads : {2, 3}) {
         set_num_threads(threads);
         EXPECT_EQ(run_everything(inputs), one) << threads << " threads";
+      }
+    });
+  }
+  set_num_threads(before);
+}
+
+// Values beyond the range of float, and their neighbors, which a kernel takes together with them:
+// only those that a block of the shape's own holds are computed again in a wider type.
+TYPED_TEST(Determinism, ThreadsDoNotDecideWhatIsComputedAgain) {
+  using T = TypeParam;
+  const int before = num_threads();
+  for (const Shape& shape : {Shape{1, 16, 4096}, Shape{1, 16, 4096, Layout::channels_last},
+                             Shape{3, 40, 1000}, Shape{200, 300, 1}}) {
+    SCOPED_TRACE(name_of(shape));
+    Inputs<T> inputs{shape};
+    const double huge = sizeof(Wide<T>) == 8 ? 1e140 : sizeof(T) == 2 ? 6e4 : 1e20;
+    for (const std::size_t at : {std::size_t{0}, inputs.x.size() / 2, inputs.x.size() - 1}) {
+      inputs.x[at] = from_double<T>(huge);
+      inputs.dy[at] = from_double<T>(-huge);
+    }
+    for_each_target([&] {
+      set_num_threads(1);
+      const auto one = run_everything(inputs);
+      std::vector<T> in_place = inputs.x, in_place_dx = inputs.dy;
+      const auto run_in_place = [&] {
+        in_place = inputs.x;
+        in_place_dx = inputs.dy;
+        local_response_norm_forward<T>({.x = view(in_place, shape), .y = view(in_place, shape)},
+                                       {.alpha = 1e-4});
+        local_response_norm_backward<T>({.dy = view(in_place_dx, shape),
+                                         .x = view(inputs.x, shape),
+                                         .dx = view(in_place_dx, shape)});
+        return std::pair(in_place, in_place_dx);
+      };
+      const auto one_in_place = run_in_place();
+      for (const int threads : {2, 3, 5}) {
+        set_num_threads(threads);
+        expect_same(run_everything(inputs), one, "all results");
+        expect_same(run_in_place().first, one_in_place.first, "y in place");
+        expect_same(run_in_place().second, one_in_place.second, "dx in place");
       }
     });
   }
