@@ -37,8 +37,9 @@ from pathlib import Path
 KEPT = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "4294967296"}
 FRESH = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
 STATES = ("resident", "evicted", "fresh", "sequence")
+CHILD = "--fresh-process"  # measures the state "fresh" and prints JSON
 if __name__ == "__main__":
-    wanted = FRESH if "fresh" in sys.argv else KEPT
+    wanted = FRESH if CHILD in sys.argv else KEPT
     if any(os.environ.get(name) != value for name, value in wanted.items()):
         kept = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}
         os.execve(sys.executable, [sys.executable, *sys.argv], {**kept, **wanted})
@@ -290,6 +291,7 @@ def main() -> None:
     parser.add_argument("--states", default=",".join(STATES), help="some of " + ",".join(STATES))
     parser.add_argument("--out", type=Path, help="also write the medians to this file, as JSON")
     parser.add_argument("--page", type=Path, help="also rewrite the block `layers` of this page")
+    parser.add_argument(CHILD, action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     numbers = [[int(n) for n in text.split(",")] for text in (options.batches, options.threads)]
     cases = [case for case in all_cases(*numbers) if re.search(options.filter, case.name)]
@@ -298,12 +300,12 @@ def main() -> None:
     states = options.states.split(",")
     if unknown := set(states) - set(STATES):
         raise SystemExit(f"--states: there is no {sorted(unknown)[0]}, expected some of {STATES}")
-    if states == ["fresh"]:
-        print(json.dumps(run(cases, states, options.rounds)))
+    if options.fresh_process:
+        print(json.dumps(run(cases, ["fresh"], options.rounds)))
         return
     results = run(cases, [state for state in states if state != "fresh"], options.rounds)
     if "fresh" in states:
-        command = [sys.executable, __file__, "--states", "fresh", "--filter", options.filter,
+        command = [sys.executable, __file__, CHILD, "--filter", options.filter,
                    "--threads", options.threads, "--batches", options.batches,
                    "--rounds", str(options.rounds)]  # fmt: skip
         environment = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}

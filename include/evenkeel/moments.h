@@ -42,7 +42,7 @@ class ChannelMoments {
 
   // The moments that count(), mean() and m2() gave elsewhere, such as in another process. Throws
   // Error if the sizes differ, if the count is not a whole number from 0 on, or if an M2 is
-  // negative.
+  // negative. NaN and infinity are legal, as they are in moments of such values.
   ChannelMoments(double count, std::span<const double> mean, std::span<const double> m2);
 
   // Adds a batch of shape.c channels, in either layout. Throws Error if the channels differ.

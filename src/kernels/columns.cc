@@ -1,5 +1,5 @@
-// Kernels for columns. Rows are the outer loop, so that memory is read in order; coefficients and
-// sums wait in L1.
+// Kernels for columns. Rows are the outer loop, some of them together; coefficients and sums wait
+// in L1.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "src/kernels/columns.cc"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep

@@ -5,9 +5,9 @@
 // has its own. GroupNorm's channels are those of one sample: there, a channel of each sample counts
 // as a channel of its own, sample by sample.
 //
-// Work is cut by shape alone and partial results are merged in a fixed order, so results are
-// bitwise the same for every number of threads. Callbacks run once a group, possibly for several
-// groups at once in several threads.
+// The pieces of partial results depend on the shape alone and are merged in a fixed order, so
+// results are bitwise the same for every number of threads. Callbacks run once a group, possibly
+// for several groups at once in several threads.
 #pragma once
 
 #include <cstdint>
