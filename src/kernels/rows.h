@@ -11,8 +11,8 @@ namespace evenkeel::kernels {
 // At most so many values are in the rows that the forward takes at a time, if more than one.
 inline constexpr std::int64_t kRowsRoom = 4096;
 
-// Values of a piece of a long row: a block of accumulation of the kernels, so that the sums of a row
-// are the same in pieces.
+// Values of a piece of a long row: a block of accumulation of the kernels, so that the sums of a
+// row are the same in pieces.
 inline constexpr std::int64_t kMaxPiece = 4096;
 
 // y = (s - mean) * rstd * weight + bias, where s is x, or the sum of x and the residual. Pointers
