@@ -39,7 +39,7 @@ struct Blocks {
   std::int64_t rows = std::max<std::int64_t>(1, kBlockValues / shape.c);  // of a block along
   std::int64_t of_sample = along ? ceil_div(shape.n * shape.s, rows) : ceil_div(shape.s, kLine);
   std::int64_t count = along ? of_sample : shape.n * of_sample;
-  // Blocks that a kernel takes at once: all of one sample.
+  // Blocks that a kernel takes at once; across, they are of one sample.
   std::int64_t most = along ? 1 : kTileCols / kLine;
 
   std::int64_t offset(std::int64_t i) const {
@@ -54,7 +54,7 @@ struct Blocks {
   }
 };
 
-// Calls f(kernels, block, offset) for all blocks, in the order of the shape. Each thread has its
+// Calls f(kernels, block, offset, whether it is a smallest one) for all blocks. Each thread has its
 // equal share of them, and takes some neighboring ones at once; if f returns false for those, each
 // by itself.
 template <class T, class F>

@@ -72,7 +72,7 @@ const Planes<T>& planes() {
   return kTable;
 }
 
-// Both statistics of each column: `of_row` for each row.
+// Both statistics of each column, as if each row added `first` and `second` to them.
 void set(StatisticColumns out, const Block& block, double first, double second) {
   std::fill_n(out.first, block.cols, first * static_cast<double>(block.rows));
   std::fill_n(out.second, block.cols, second * static_cast<double>(block.rows));
