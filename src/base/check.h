@@ -170,4 +170,10 @@ P* data_or_null(std::span<P> values) {
   return values.empty() ? nullptr : values.data();
 }
 
+// The place `offset` elements on in an array that may be absent.
+template <class P>
+P* at_or_null(P* data, std::int64_t offset) {
+  return data ? data + offset : nullptr;
+}
+
 }  // namespace evenkeel

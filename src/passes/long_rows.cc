@@ -31,11 +31,6 @@ struct Row {
   bool is_done;  // in a wider type
 };
 
-template <class P>
-P* at_or_null(P* data, std::int64_t offset) {
-  return data ? data + offset : nullptr;
-}
-
 // Calls f(sample, first feature, features) for all pieces of all samples.
 template <class F>
 void for_each_piece(std::int64_t samples, std::int64_t features, const F& f) {

@@ -53,12 +53,6 @@ struct Tasks {
   std::int64_t size(std::int64_t task) const { return begin(task + 1) - begin(task); }
 };
 
-// The place `offset` elements on in an array that may be absent.
-template <class P>
-P* at_or_null(P* data, std::int64_t offset) {
-  return data ? data + offset : nullptr;
-}
-
 // What stands for an absent weight, so that the kernels have no variant for it: `size` ones.
 template <class P>
 const P* ones(std::int64_t size) {
