@@ -16,6 +16,10 @@ namespace evenkeel {
 // it.
 bool exceeds_cache(std::int64_t bytes);
 
+// How far on rows are prefetched then: alone, the hardware's prefetcher reaches half of the
+// bandwidth of memory when values are summed.
+inline constexpr std::int64_t kPrefetchBytes = std::int64_t{32} * 1024;
+
 template <class T>
 constexpr std::int64_t bytes_of(const Shape& shape) {
   return shape.size() * static_cast<std::int64_t>(sizeof(T));

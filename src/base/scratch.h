@@ -28,7 +28,6 @@ enum class Scratch {
   tile_partials,
   tile_affine,
   tile_gradient,
-  tile_pivots,
   tile_sums,
   checked_sums,  // gradient sums of the channels of a group
   row_sum,       // the sum of x and the residual, where it is not kept

@@ -37,8 +37,9 @@ HWY_INLINE GradientVectors<hn::Vec<D>> vectors_of(Lanes lanes, D d, const Gradie
   return {lanes.load(d, g.dy_scale + i), lanes.load(d, g.x_scale + i), lanes.load(d, g.offset + i)};
 }
 
+// The mean of the first rows / 64 rows, rounded up, of each column.
 template <class T>
-void pivots(const T* x, Block block, Wide<T>* mean) {
+HWY_INLINE void pivots(const T* x, Block block, Wide<T>* mean) {
   using P = Wide<T>;
   const hn::ScalableTag<P> d;
   const std::int64_t rows = (block.rows + kRowsPerPivot - 1) / kRowsPerPivot;
@@ -90,9 +91,10 @@ HWY_INLINE void sum_columns(Block block, double* s_out, double* t_out, const Add
   }
 }
 
+// Sum d and sum d^2 of each column, with d = x - pivot.
 template <class T>
-void sums(const T* x, Block block, std::int64_t prefetch_distance, const Wide<T>* pivot,
-          double* sum, double* squares) {
+HWY_INLINE void sums(const T* x, Block block, std::int64_t prefetch_distance, const Wide<T>* pivot,
+                     double* sum, double* squares) {
   const hn::ScalableTag<Wide<T>> d;
   using V = hn::Vec<decltype(d)>;
   // Loading and storing two sums for each value would be most of the work: with four rows the
@@ -194,11 +196,11 @@ struct RowOrder {
 };
 
 template <class T>
-void forward(ForwardOperands<T> operands, Block block, AffineColumns<Wide<T>> a) {
+void forward(ForwardOperands<T> whole, Block block, AffineColumns<Wide<T>> a) {
   const hn::ScalableTag<Wide<T>> d;
-  const auto y = output(operands.y, block, operands.non_temporal);
-  const RowOrder rows(block, operands.non_temporal);
-  with_epilogue(d, operands, [&](auto epilogue) HWY_ATTR {
+  const RowOrder rows(block, whole.non_temporal);
+  with_epilogue(d, whole, [&](auto epilogue, const auto& operands) HWY_ATTR {
+    const auto y = output(operands.y, block, operands.non_temporal);
     for (std::int64_t k = 0; k < block.rows; ++k) {
       const std::int64_t row = rows[k] * block.stride;
       for_each_vector(d, block.cols, [=](auto lanes, std::int64_t i) HWY_ATTR {
@@ -210,11 +212,11 @@ void forward(ForwardOperands<T> operands, Block block, AffineColumns<Wide<T>> a)
 }
 
 template <class T>
-void gradient_sums(BackwardOperands<T> operands, Block block, AffineColumns<Wide<T>> a,
-                   double* dy_sum, double* dy_x_sum) {
+void gradient_sums(BackwardOperands<T> whole, Block block, AffineColumns<Wide<T>> a, double* dy_sum,
+                   double* dy_x_sum) {
   const hn::ScalableTag<Wide<T>> d;
   using V = hn::Vec<decltype(d)>;
-  with_epilogue(d, operands, [&](auto epilogue) HWY_ATTR {
+  with_epilogue(d, whole, [&](auto epilogue, const auto& operands) HWY_ATTR {
     // Two rows of two tensors: four streams.
     sum_columns<2, T>(block, dy_sum, dy_x_sum,
                       [=](auto lanes, std::int64_t at, std::int64_t i, V& dy, V& dy_x) HWY_ATTR {
@@ -225,16 +227,19 @@ void gradient_sums(BackwardOperands<T> operands, Block block, AffineColumns<Wide
 }
 
 template <class T>
-void backward(BackwardOperands<T> operands, Block block, AffineColumns<Wide<T>> a,
+void backward(BackwardOperands<T> whole, Block block, AffineColumns<Wide<T>> a,
               GradientColumns<Wide<T>> g) {
   const hn::ScalableTag<Wide<T>> d;
-  const auto dx = output(operands.dx, block, operands.non_temporal);
-  const auto dresidual = output(operands.dresidual, block, operands.non_temporal);
-  with_epilogue(d, operands, [&](auto epilogue) HWY_ATTR {
+  with_epilogue(d, whole, [&](auto epilogue, const auto& operands) HWY_ATTR {
+    const auto dx = output(operands.dx, block, operands.non_temporal);
+    const auto dresidual = output(operands.dresidual, block, operands.non_temporal);
     for (std::int64_t r = 0; r < block.rows; ++r) {
       for_each_vector(d, block.cols, [=](auto lanes, std::int64_t i) HWY_ATTR {
-        put_gradient(epilogue, lanes, d, operands, r * block.stride + i, vectors_of(lanes, d, a, i),
-                     vectors_of(lanes, d, g, i), dx, dresidual);
+        const std::int64_t at = r * block.stride + i;
+        const auto of = input_gradients(epilogue, lanes, d, operands, at,
+                                        vectors_of(lanes, d, a, i), vectors_of(lanes, d, g, i));
+        if (operands.wants_dresidual()) dresidual.put(lanes, of.dresidual, d, at);
+        if (operands.wants_dx()) dx.put(lanes, of.dx, d, at);
       });
     }
   });
@@ -242,9 +247,8 @@ void backward(BackwardOperands<T> operands, Block block, AffineColumns<Wide<T>> 
 
 template <class T>
 const kernels::Columns<T>* table() {
-  static constexpr kernels::Columns<T> kTable = {moments<T>,       merge_moments, merge_sums,
-                                                 pivots<T>,        sums<T>,       forward<T>,
-                                                 gradient_sums<T>, backward<T>};
+  static constexpr kernels::Columns<T> kTable = {moments<T>, merge_moments,    merge_sums,
+                                                 forward<T>, gradient_sums<T>, backward<T>};
   return &kTable;
 }
 EVENKEEL_KERNEL_TABLES(columns, Columns)

@@ -47,11 +47,6 @@ struct Columns {
   // The moments, or the sums, of all parts in their order.
   void (*merge_moments)(StatisticColumns of_parts, Parts parts, StatisticColumns total);
   void (*merge_sums)(StatisticColumns of_parts, Parts parts, StatisticColumns total);
-  // Per column, the mean of the first rows / 64 rows, rounded up.
-  void (*pivots)(const T* x, Block block, P* mean);
-  // Per column, sum d and sum d^2 with d = x - pivot.
-  void (*sums)(const T* x, Block block, std::int64_t prefetch_distance, const P* pivot, double* sum,
-               double* squares);
   void (*forward)(ForwardOperands<T> operands, Block block, AffineColumns<P> a);
   void (*gradient_sums)(BackwardOperands<T> operands, Block block, AffineColumns<P> a,
                         double* dy_sum, double* dy_x_sum);

@@ -83,10 +83,13 @@ struct ForwardOperands {
   ForwardOperands at(std::int64_t offset, std::int64_t distance = 0) const {
     ForwardOperands moved = *this;
     moved.prefetch_distance = non_temporal ? distance : 0;
-    moved.x += offset;
-    moved.y += offset;
-    if (residual) moved.residual += offset;
+    moved.move(offset);
     return moved;
+  }
+  void move(std::int64_t offset) {
+    x += offset;
+    y += offset;
+    if (residual) residual += offset;
   }
 };
 
@@ -104,15 +107,21 @@ struct BackwardOperands {
   bool non_temporal;
   std::int64_t prefetch_distance = 0;
 
+  bool wants_dx() const { return dx != nullptr; }
+  bool wants_dresidual() const { return dresidual != nullptr; }
+
   BackwardOperands at(std::int64_t offset, std::int64_t distance = 0) const {
     BackwardOperands moved = *this;
     moved.prefetch_distance = non_temporal ? distance : 0;
-    moved.dy += offset;
-    moved.x += offset;
-    if (residual) moved.residual += offset;
-    if (dx) moved.dx += offset;
-    if (dresidual) moved.dresidual += offset;
+    moved.move(offset);
     return moved;
+  }
+  void move(std::int64_t offset) {
+    dy += offset;
+    x += offset;
+    if (residual) residual += offset;
+    if (dx) dx += offset;
+    if (dresidual) dresidual += offset;
   }
 };
 

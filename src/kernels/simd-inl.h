@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <type_traits>
 
 #include "evenkeel/tensor.h"
@@ -88,39 +89,43 @@ struct Edge : Whole {
   }
 };
 
-// The first n lanes, for the end of an array. Loads give 0 in the others, and no memory beyond the
-// array is touched.
+// The first n lanes, for the end of an array: at least one, not all. Loads give 0 in the others,
+// and no memory beyond the array is touched.
+//
+// AVX-512 has masks for that, and AVX2 has them for loads of at least 4 bytes a lane. Elsewhere
+// vectors are put together from words, and stored piece by piece: a copy that was written in pieces
+// and is read as one vector waits for the stores, which took 10 times as long, and the masked
+// stores of AVX2 take some 20 cycles on AMD's processors.
 struct Partial {
   std::size_t n;
 
   template <class D, class T>
   HWY_INLINE hn::Vec<D> load(D d, const T* p) const {
-#if HWY_MEM_OPS_MIGHT_FAULT
-    HWY_ALIGN T buffer[HWY_MAX_BYTES / sizeof(hn::TFromD<D>)] = {};
-    std::copy_n(p, n, buffer);
-    return Whole{}.load(d, buffer);
-#else
-    if constexpr (is_16_bit<T>) {
+    constexpr bool is_32_bytes = hn::MaxLanes(D()) * sizeof(T) == 32;
+    if constexpr (HWY_TARGET <= HWY_AVX3 && is_16_bit<T>) {
       const Bits16<D> d16;
       return widen(d, hn::MaskedLoad(hn::FirstN(d16, n), d16, bits_of(p)), T{});
-    } else {
+    } else if constexpr (HWY_TARGET <= HWY_AVX3 || is_32_bytes) {
       return hn::MaskedLoad(hn::FirstN(d, n), d, p);
+    } else if constexpr (is_16_bit<T>) {
+      return widen(d, of_words(Bits16<D>(), p), T{});
+    } else {
+      return of_words(d, p);
     }
-#endif
   }
   template <class D, class T>
   HWY_INLINE void store(hn::Vec<D> v, D d, T* p) const {
-#if HWY_MEM_OPS_MIGHT_FAULT
-    HWY_ALIGN T buffer[HWY_MAX_BYTES / sizeof(hn::TFromD<D>)];
-    Whole{}.store(v, d, buffer);
-    std::copy_n(buffer, n, p);
-#else
+#if HWY_TARGET <= HWY_AVX3
     if constexpr (is_16_bit<T>) {
       const Bits16<D> d16;
       hn::BlendedStore(narrow(d, v, T{}), hn::FirstN(d16, n), d16, bits_of(p));
     } else {
       hn::BlendedStore(v, hn::FirstN(d, n), d, p);
     }
+#else
+    HWY_ALIGN T buffer[hn::MaxLanes(D())];
+    Whole{}.store(v, d, buffer);
+    copy_pieces<hn::MaxLanes(D()) / 2>(buffer, p);
 #endif
   }
   template <class D, class T>
@@ -130,6 +135,59 @@ struct Partial {
   template <class D>
   HWY_INLINE hn::Vec<D> zero_rest(D d, hn::Vec<D> v) const {
     return hn::IfThenElseZero(hn::FirstN(d, n), v);
+  }
+
+ private:
+  template <class Word>
+  static HWY_INLINE std::uint64_t word_at(const char* p) {
+    Word word;
+    std::memcpy(&word, p, sizeof(Word));
+    return word;
+  }
+#if HWY_TARGET == HWY_SCALAR || HWY_TARGET == HWY_EMU128
+  template <class D, class T>
+  HWY_INLINE hn::Vec<D> of_words(D d, const T* p) const {
+    HWY_ALIGN hn::TFromD<D> buffer[hn::MaxLanes(D())] = {};
+    std::memcpy(buffer, p, n * sizeof(T));
+    return hn::Load(d, buffer);
+  }
+#else
+  // Of at most 16 bytes. The last word of the array ends with it, and is shifted to its place.
+  template <class D, class T>
+  HWY_INLINE hn::Vec<D> of_words(D d, const T* values) const {
+    const char* const p = reinterpret_cast<const char*>(values);
+    const std::size_t bytes = n * sizeof(T);
+    std::uint64_t low, high = 0;
+    if (bytes >= 8) {
+      low = word_at<std::uint64_t>(p);
+      if (bytes > 8) high = word_at<std::uint64_t>(p + bytes - 8) >> (8 * (16 - bytes));
+    } else if (bytes >= 4) {
+      low = word_at<std::uint32_t>(p);
+      if (bytes > 4) low |= word_at<std::uint32_t>(p + bytes - 4) >> (8 * (8 - bytes)) << 32;
+    } else {
+      low = word_at<std::uint16_t>(p);
+    }
+    const hn::CappedTag<std::uint64_t, 1> d64;
+    if constexpr (hn::MaxLanes(D()) * sizeof(T) == 8) {
+      return hn::BitCast(d, hn::Set(d64, low));
+    } else {
+      const hn::CappedTag<std::uint64_t, 2> both;
+      return hn::BitCast(d, hn::Combine(both, hn::Set(d64, high), hn::Set(d64, low)));
+    }
+  }
+#endif
+
+  // `size` values if n has that bit, then the smaller powers of two.
+  template <std::size_t size, class T>
+  HWY_INLINE void copy_pieces(const T* from, T* to) const {
+    if constexpr (size > 0) {
+      if (n & size) {
+        std::memcpy(to, from, size * sizeof(T));
+        from += size;
+        to += size;
+      }
+      copy_pieces<size / 2>(from, to);
+    }
   }
 };
 

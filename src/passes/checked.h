@@ -47,4 +47,19 @@ BasicGradientSums<Extended<T>> checked_sums(const BackwardOperands<T>& operands,
   return {of_kernel.dy, of_kernel.dy_x + rest * static_cast<E>(of_kernel.dy)};
 }
 
+// Of `count` channels or columns: by_kernel(begin, end) for each stretch of those that fit, and
+// extended(i) for each of the others.
+template <class Fits, class ByKernel, class ByExtended>
+void for_each_fitting(std::int64_t count, const Fits& fits, const ByKernel& by_kernel,
+                      const ByExtended& extended) {
+  std::int64_t begin = 0;
+  for (std::int64_t i = 0; i < count; ++i) {
+    if (fits(i)) continue;
+    if (begin < i) by_kernel(begin, i);
+    extended(i);
+    begin = i + 1;
+  }
+  if (begin < count) by_kernel(begin, count);
+}
+
 }  // namespace evenkeel

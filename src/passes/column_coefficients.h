@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstdint>
 
+#include "src/base/cache.h"
 #include "src/base/scratch.h"
 #include "src/kernels/columns.h"
 #include "src/kernels/extended.h"
@@ -15,11 +16,9 @@
 
 namespace evenkeel {
 
-// Rows are prefetched so far on: alone, the hardware's prefetcher reaches half of the bandwidth of
-// memory when values are summed.
 template <class T>
 std::int64_t prefetch_distance(const kernels::Block& block) {
-  constexpr std::int64_t kPrefetched = 32 * 1024 / sizeof(T);
+  constexpr std::int64_t kPrefetched = kPrefetchBytes / sizeof(T);
   return (kPrefetched / block.cols + 1) * block.stride;
 }
 
@@ -59,24 +58,9 @@ ColumnArrays<P> column_arrays(const Cut& cut, std::int64_t first, std::int64_t m
   return {cut, scratch<P, purpose>(3 * matrices * cut.cols()), first, matrices};
 }
 
-// Calls by_kernel(block, first column of it in the tile) for the stretches of columns whose channel
-// fits, and extended(channel, column) for each of the others.
-template <class Fits, class ByKernel, class ByExtended>
-void for_each_fitting(const Cut& cut, const Tile& tile, const Fits& fits, const ByKernel& by_kernel,
-                      const ByExtended& extended) {
-  std::int64_t begin = 0;
-  const auto flush = [&](std::int64_t end) {
-    if (begin < end)
-      by_kernel(kernels::Block{tile.block.rows, end - begin, tile.block.stride}, begin);
-  };
-  for (std::int64_t col = 0; col < tile.block.cols; ++col) {
-    const std::int64_t channel = (tile.col + col) % cut.channels;
-    if (fits(channel)) continue;
-    flush(col);
-    begin = col + 1;
-    extended(channel, col);
-  }
-  flush(tile.block.cols);
+// Some columns of a tile, and one of them.
+inline kernels::Block columns_of(const Tile& tile, std::int64_t begin, std::int64_t end) {
+  return {tile.block.rows, end - begin, tile.block.stride};
 }
 inline kernels::Piece column_of(const Tile& tile) {
   return {tile.block.rows, 1, tile.block.stride};
@@ -112,13 +96,18 @@ class ForwardColumns {
     const std::int64_t offset = matrix * cut_.size() + tile.offset;
     if (all_fit_) return kernel.forward(operands_.at(offset, distance), tile.block, a);
     const ChannelAffine<T>* const exact = of_matrix(matrix);
+    const auto of_column = [&](std::int64_t i) -> const ChannelAffine<T>& {
+      return exact[(tile.col + i) % cut_.channels];
+    };
     for_each_fitting(
-        cut_, tile, [&](std::int64_t c) { return kernels::fits<P>(exact[c]); },
-        [&](const kernels::Block& block, std::int64_t col) {
-          kernel.forward(operands_.at(offset + col, distance), block, a.from(col));
+        tile.block.cols, [&](std::int64_t i) { return kernels::fits<P>(of_column(i)); },
+        [&](std::int64_t begin, std::int64_t end) {
+          kernel.forward(operands_.at(offset + begin, distance), columns_of(tile, begin, end),
+                         a.from(begin));
         },
-        [&](std::int64_t c, std::int64_t col) {
-          kernels::ExtendedRange<T>::forward(operands_.at(offset + col), column_of(tile), exact[c]);
+        [&](std::int64_t i) {
+          kernels::ExtendedRange<T>::forward(operands_.at(offset + i), column_of(tile),
+                                             of_column(i));
         });
   }
 
@@ -187,14 +176,17 @@ class BackwardColumns {
     if (all_fit_) return kernel.backward(operands_.at(offset, distance), tile.block, a, g);
     const ChannelAffine<T>* const affine = affine_ + matrix * cut_.channels;
     const ChannelGradient<T>* const gradient = gradient_ + matrix * cut_.channels;
+    const auto channel = [&](std::int64_t i) { return (tile.col + i) % cut_.channels; };
     for_each_fitting(
-        cut_, tile, [&](std::int64_t c) { return kernels::fits<P>(gradient[c], affine[c]); },
-        [&](const kernels::Block& block, std::int64_t col) {
-          kernel.backward(operands_.at(offset + col, distance), block, a.from(col), g.from(col));
+        tile.block.cols,
+        [&](std::int64_t i) { return kernels::fits<P>(gradient[channel(i)], affine[channel(i)]); },
+        [&](std::int64_t begin, std::int64_t end) {
+          kernel.backward(operands_.at(offset + begin, distance), columns_of(tile, begin, end),
+                          a.from(begin), g.from(begin));
         },
-        [&](std::int64_t c, std::int64_t col) {
-          kernels::ExtendedRange<T>::backward(operands_.at(offset + col), column_of(tile),
-                                              affine[c], gradient[c]);
+        [&](std::int64_t i) {
+          kernels::ExtendedRange<T>::backward(operands_.at(offset + i), column_of(tile),
+                                              affine[channel(i)], gradient[channel(i)]);
         });
   }
 

@@ -25,8 +25,9 @@ struct Tiling {
       : rows(n), channels(c), inner(s), bytes(n_bytes) {
     // If possible, channels whose columns make whole lines.
     const std::int64_t line = kLineBytes / bytes, unit = std::lcm(line, inner) / inner;
-    const std::int64_t cols = std::min(kTileBytes / (rows * bytes), kMaxBlockCols);
-    const std::int64_t fitting = std::max<std::int64_t>(1, cols / inner);
+    const std::int64_t cols = std::min(kTileBytes / (rows * bytes), kernels::kMaxPlaneRow);
+    const std::int64_t fitting =
+        std::clamp<std::int64_t>(cols / inner, 1, kernels::kMaxPlaneChannels);
     tile_channels = fitting >= unit ? fitting / unit * unit : fitting;
   }
 
@@ -39,10 +40,8 @@ struct Tiling {
   PlaneTile tile(std::int64_t block, std::int64_t channel, std::int64_t width) const {
     const std::int64_t row = block * kBlockRows, stride = channels * inner;
     return {channel,
-            width,
-            inner,
             row * stride + channel * inner,
-            {std::min(kBlockRows, rows - row), width * inner, stride},
+            {std::min(kBlockRows, rows - row), width, inner, stride},
             (kPrefetchBytes / (width * inner * bytes) + 1) * stride};
   }
 
@@ -50,11 +49,7 @@ struct Tiling {
   static constexpr std::int64_t kLineBytes = 64;
   // A tile up to this size is still in L2 when it is read again.
   static constexpr std::int64_t kTileBytes = std::int64_t{512} * 1024;
-  // Most rows of a block of accumulation.
-  static constexpr std::int64_t kBlockRows = 1024;
-  // How far on rows are prefetched: alone, the hardware's prefetcher reaches half of the bandwidth
-  // of memory when values are summed.
-  static constexpr std::int64_t kPrefetchBytes = std::int64_t{32} * 1024;
+  static constexpr std::int64_t kBlockRows = kernels::kMaxPlaneRows;
 };
 
 // Calls f(first channel, channels, is_last) for the tiles of all channels, is_last if the calling
@@ -84,8 +79,8 @@ void reduce_then_apply(const Tiling& tiling, const SumTile& sum_tile, const Fini
   for_each_tile(tiling, [&](std::int64_t first, std::int64_t channels, bool is_last) {
     auto* const partials = scratch<Partial, Scratch::tile_partials>(2 * channels);
     Partial* const totals = partials + channels;
-    std::fill_n(totals, channels, Partial());
-    for (std::int64_t b = 0; b < blocks; ++b) {
+    sum_tile(tiling.tile(0, first, channels), totals);
+    for (std::int64_t b = 1; b < blocks; ++b) {
       sum_tile(tiling.tile(b, first, channels), partials);
       for (std::int64_t c = 0; c < channels; ++c) totals[c].merge(partials[c]);
     }
@@ -113,7 +108,10 @@ void ShortPlanes<T>::moments(const T* x, VisitMoments<T> visit) const {
   const bool prefetches = exceeds_cache(tiling.size() * static_cast<std::int64_t>(sizeof(T)));
   reduce_then_apply<Moments>(
       tiling,
-      [&](const PlaneTile& tile, Moments* partials) { sum_moments(x, tile, prefetches, partials); },
+      [&](const PlaneTile& tile, Moments* partials) {
+        kernels::short_planes<T>().moments(x + tile.offset, tile.block,
+                                           prefetches ? tile.prefetch_distance : 0, partials);
+      },
       [&](std::int64_t c, const Moments& m) {
         visit(c, checked_moments(x + c * s_, tiling.channel(), m, 0));
       },
@@ -136,7 +134,9 @@ void ShortPlanes<T>::normalize(const ForwardOperands<T>& operands, double eps,
   reduce_then_apply<Moments>(
       tiling,
       [&](const PlaneTile& tile, Moments* partials) {
-        sum_moments(operands.x, tile, operands.non_temporal, partials);
+        kernels::short_planes<T>().moments(operands.x + tile.offset, tile.block,
+                                           operands.non_temporal ? tile.prefetch_distance : 0,
+                                           partials);
       },
       [&](std::int64_t c, const Moments& m) {
         affine(c, checked_moments(operands.x + c * s_, tiling.channel(), m, eps), coefficients + c);

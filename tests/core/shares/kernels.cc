@@ -12,6 +12,7 @@
 #include "src/kernels/extended.h"
 #include "src/kernels/planes.h"
 #include "src/kernels/rows.h"
+#include "src/kernels/short_planes.h"
 #include "src/kernels/windows.h"
 
 namespace evenkeel {
@@ -94,12 +95,6 @@ const Columns<T>& columns() {
           },
       .merge_moments = merge,
       .merge_sums = merge,
-      .pivots = [](const T*, Block block, P* mean) { std::fill_n(mean, block.cols, P{0}); },
-      .sums =
-          [](const T*, Block block, std::int64_t, const P*, double* sum, double* squares) {
-            count(Pass::sum, block.rows * block.cols);
-            set({sum, squares}, block, 0, 1);
-          },
       .forward = [](ForwardOperands<T>, Block block,
                     AffineColumns<P>) { count(Pass::write, block.rows * block.cols); },
       .gradient_sums =
@@ -109,6 +104,32 @@ const Columns<T>& columns() {
           },
       .backward = [](BackwardOperands<T>, Block block, AffineColumns<P>,
                      GradientColumns<P>) { count(Pass::write, block.rows * block.cols); }};
+  return kTable;
+}
+
+template <class T>
+const ShortPlanes<T>& short_planes() {
+  using P = Wide<T>;
+  static constexpr auto values = [](const PlaneBlock& block) {
+    return block.rows * block.channels * block.inner;
+  };
+  static constexpr ShortPlanes<T> kTable = {
+      .moments =
+          [](const T*, PlaneBlock block, std::int64_t, Moments* out) {
+            count(Pass::sum, values(block));
+            const auto n = static_cast<double>(block.rows * block.inner);
+            std::fill_n(out, block.channels, Moments{n, 0, n});
+          },
+      .forward = [](ForwardOperands<T>, PlaneBlock block,
+                    const Affine<P>*) { count(Pass::write, values(block)); },
+      .gradient_sums =
+          [](BackwardOperands<T>, PlaneBlock block, const Affine<P>*, GradientSums* out) {
+            count(Pass::sum, values(block));
+            const auto n = static_cast<double>(block.rows * block.inner);
+            std::fill_n(out, block.channels, GradientSums{n, n});
+          },
+      .backward = [](BackwardOperands<T>, PlaneBlock block, const Affine<P>*,
+                     const GradientAffine<P>*) { count(Pass::write, values(block)); }};
   return kTable;
 }
 
@@ -228,6 +249,7 @@ void ExtendedRange<T>::window_backward(const T*, const T*, T*, const Positions&,
 #define EVENKEEL_COUNTING(T)                            \
   template const Planes<T>& planes();                   \
   template const Columns<T>& columns();                 \
+  template const ShortPlanes<T>& short_planes();        \
   template const RowsForwardTable<T>& rows_forward();   \
   template const RowsBackwardTable<T>& rows_backward(); \
   template const WindowsAcross<T>& windows_across();    \
