@@ -53,15 +53,17 @@ GradientSums gradient_sums(const BackwardOperands<T>& whole, const Piece& piece,
   const hn::ScalableTag<Wide<T>> d;
   using V = hn::Vec<decltype(d)>;
   const auto a = vectors_of(d, affine);
-  PairOfSums<decltype(d)> sums(d);
+  GradientSums result;
   with_epilogue(d, whole, [&](auto epilogue, const auto& operands) HWY_ATTR {
+    PairOfSums<decltype(d)> sums(d);
     for_each_plane(operands, piece, [&](const auto& plane) HWY_ATTR {
       sums.add(d, piece.length, [=](auto lanes, std::int64_t i, V& dy, V& dy_x) HWY_ATTR {
         add_gradient(epilogue, lanes, d, plane, i, a, dy, dy_x);
       });
     });
+    result = {sums.s(d), sums.t(d)};
   });
-  return {sums.s(d), sums.t(d)};
+  return result;
 }
 
 template <class T>
