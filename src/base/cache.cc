@@ -28,7 +28,7 @@ std::int64_t last_level_cache() {
 }  // namespace
 
 bool exceeds_cache(std::int64_t bytes) {
-  static const std::int64_t threshold = last_level_cache() / 8 * 5;
+  static const std::int64_t threshold = last_level_cache() / 16 * 5;
   return bytes >= threshold;
 }
 

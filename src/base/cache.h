@@ -7,13 +7,15 @@
 
 namespace evenkeel {
 
-// Whether the tensors of a pass, `bytes` in all, take five eighths of the last level of cache or
+// Whether the tensors of a pass, `bytes` in all, take five sixteenths of the last level of cache or
 // more. Then outputs are written past the cache by non-temporal stores, and inputs are prefetched.
 //
 // Stored the usual way, each line of an output is read before it is written, and pushes other lines
-// out. That costs more from well below the cache's size on: with 32 MB of cache, an LRN of 2 x 15
-// MB took 1.9 times as long. But 2 x 8 MB written past the cache took up to 2.3 times as long as in
-// it.
+// out, of which a network's next layer reads the input. That costs more from well below the cache's
+// size on, which others share: with 32 MB of it, between a layer that writes the input and one that
+// reads the output, the gradients of LayerNorm on 3 x 4.8 MB took 1.2 to 1.4 times as long, and no
+// layer on 10 to 20 MB was faster by more than 2%. Where the output's pages are new, and thus in
+// cache, non-temporal stores cost up to a sixth.
 bool exceeds_cache(std::int64_t bytes);
 
 // How far on rows are prefetched then: alone, the hardware's prefetcher reaches half of the
