@@ -3,7 +3,7 @@
 jobs := $(shell nproc)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo lab test test-cpp test-pytorch test-python wheel core bench bench-pytorch clean
+.PHONY: help demo lab test test-cpp test-pytorch test-python wheel core bench bench-pytorch bench-layers clean
 
 help: ## print the targets
 	@echo "evenkeel: layer-wise normalization for training deep networks"
@@ -63,6 +63,13 @@ bench-pytorch: ## time the core beside pip's PyTorch, eager and compiled (instal
 	cmake --preset bench-pytorch --log-level=WARNING
 	cmake --build --preset bench-pytorch --parallel $(jobs) --target evenkeel_core_c
 	build/venv/bin/python bench/pytorch.py
+
+bench-layers: ## time layers of networks beside pip's PyTorch, through the Python package; rewrite their part of docs/performance.md (about 40 minutes)
+	@scripts/install-packages bench
+	@scripts/install-packages pytorch
+	build=$$(scripts/python-environment) && $$build/bin/python -m pip install --quiet --no-build-isolation --no-deps --no-index --force-reinstall .
+	build/venv/bin/python bench/layers.py
+	bench/layers_report.py --page docs/performance.md --picture docs/layers.png
 
 clean: ## remove the build folder, the reports of demo and lab included
 	rm -rf build

@@ -10,11 +10,16 @@ case is measured in four states:
   fresh      the outputs are memory that was never touched (a process of its own)
   sequence   a copy writes the input, and a sum reads the output: the time of the three
 
-Both sides are called as operators below autograd and allocate their outputs. Rounds of both take
-turns in random order.
+All contestants allocate their outputs, and take turns in random order:
 
-    scripts/test-python                            # builds and installs the package
-    build/venv/bin/python bench/layers.py --page docs/performance.md
+  evenkeel, torch   called as operators below autograd, or both through autograd where PyTorch has
+                    a backward only there
+  onednn            BatchNorm, channels-first: PyTorch's operators on oneDNN's tensors
+  stream            the bytes alone: PyTorch's sums of what is read first, if that is a pass of its
+                    own, and then a copy, or an addition of the gradient and x
+
+    make bench-layers                              # builds and installs the package, runs this and
+                                                   # bench/layers_report.py
     build/venv/bin/python bench/layers.py --filter 'batch_norm/.*nhwc/f32' --threads 2
 """
 
@@ -44,10 +49,10 @@ if __name__ == "__main__":
         kept = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}
         os.execve(sys.executable, [sys.executable, *sys.argv], {**kept, **wanted})
 
-import pages  # noqa: E402
 import torch  # noqa: E402
+import torch.nn.functional as F  # noqa: E402
 
-import evenkeel_norm  # noqa: E402, F401  defines the operators
+from evenkeel_norm import functional as ours  # noqa: E402  and defines the operators
 
 OURS = torch.ops.evenkeel_norm
 THEIRS = torch.ops.aten
@@ -150,10 +155,10 @@ class Problem:
         if self.case.op == "group_norm":
             return THEIRS.native_group_norm(x, w, b, n, c, x[0, 0].numel(), 32, EPS)
         if self.case.op == "instance_norm":
-            return (torch.nn.functional.instance_norm(x, weight=w, bias=b, eps=EPS),)
+            return (F.instance_norm(x, weight=w, bias=b, eps=EPS),)
         if self.case.op == "layer_norm":
             return THEIRS.native_layer_norm(x, [c], w, b, EPS)
-        return (torch.nn.functional.rms_norm(x, (c,), w, EPS),)
+        return (F.rms_norm(x, (c,), w, EPS),)
 
     def backward_ours(self) -> object:
         dy, x, w, s = self.dy, self.x, self.weight, self.statistics
@@ -161,37 +166,79 @@ class Problem:
             return OURS.batch_norm_backward(dy, x, w, None, None, *s, False, *NONE, 7)
         if self.case.op == "group_norm":
             return OURS.group_norm_backward(dy, x, 32, w, None, *s, *NONE, 7)
-        if self.case.op == "instance_norm":
-            return OURS.instance_norm_backward(dy, x, w, *s, 7)
-        if self.case.op == "layer_norm":
-            return OURS.layer_norm_backward(dy, x, 1, w, *s, None, 7)
-        return OURS.rms_norm_backward(dy, x, 1, w, *s, None, False, 3)
+        return OURS.layer_norm_backward(dy, x, 1, w, *s, None, 7)
 
-    def their_backward(self) -> Callable[[], object] | None:
-        """None where PyTorch has it only within autograd."""
+    def their_backward(self) -> tuple[torch.Tensor, ...]:
         dy, x, w, b, s = self.dy, self.x, self.weight, self.bias, self.their_statistics
         n, c = self.case.shape[:2]
         wanted = [True] * 3
         if self.case.op == "batch_norm":
-            return lambda: THEIRS.native_batch_norm_backward(
-                dy, x, w, None, None, *s, True, EPS, wanted
-            )
+            return THEIRS.native_batch_norm_backward(dy, x, w, None, None, *s, True, EPS, wanted)
         if self.case.op == "group_norm":
             size = x[0, 0].numel()
-            return lambda: THEIRS.native_group_norm_backward(dy, x, *s, w, n, c, size, 32, wanted)
-        if self.case.op == "layer_norm":
-            return lambda: THEIRS.native_layer_norm_backward(dy, x, [c], *s, w, b, wanted)
-        return None
+            return THEIRS.native_group_norm_backward(dy, x, *s, w, n, c, size, 32, wanted)
+        return THEIRS.native_layer_norm_backward(dy, x, [c], *s, w, b, wanted)
 
-    def contestants(self) -> dict[str, Callable[[], object]] | None:
+    def through_autograd(self) -> dict[str, Callable[[], object]]:
+        x, w, b = (t.detach().requires_grad_() for t in (self.x, self.weight, self.bias))
+        if self.case.op == "instance_norm":
+            inputs: tuple[torch.Tensor, ...] = (x, w, b)
+            results = {
+                "evenkeel": ours.instance_norm(x, weight=w, bias=b, eps=EPS),
+                "torch": F.instance_norm(x, weight=w, bias=b, eps=EPS),
+            }
+        else:
+            inputs, shape = (x, w), (self.case.shape[1],)
+            results = {
+                "evenkeel": ours.rms_norm(x, shape, w, EPS),
+                "torch": F.rms_norm(x, shape, w, EPS),
+            }
+        return {
+            name: lambda y=y: torch.autograd.grad(y, inputs, self.dy, retain_graph=True)
+            for name, y in results.items()
+        }
+
+    def onednn(self) -> Callable[[], object]:
+        x, dy = (t.to_mkldnn() for t in (self.x, self.dy))
+        w, b = self.weight.float(), self.bias.float()
+        mean, variance = torch.zeros_like(b), torch.ones_like(b)
+        _, *s = THEIRS.native_batch_norm(x, w, b, mean, variance, True, 0.1, EPS)
         if not self.case.backward:
-            return {"evenkeel": self.forward_ours, "torch": self.forward_theirs}
-        theirs = self.their_backward()
-        return {"evenkeel": self.backward_ours, "torch": theirs} if theirs else None
+            return lambda: THEIRS.native_batch_norm(x, w, b, mean, variance, True, 0.1, EPS)
+        return lambda: THEIRS.native_batch_norm_backward(
+            dy, x, w, mean, variance, *s, True, EPS, [True] * 3
+        )
+
+    def stream(self) -> object:
+        """Its result is memory of the size of the output."""
+        x, dy = (t.permute(0, 2, 3, 1) if self.case.channels_last else t for t in (self.x, self.dy))
+        x, dy = (t.view(-1).view(torch.float32) for t in (x, dy))
+        if len(self.case.shape) > 2:  # rows stay in L1 between their two passes
+            x.sum()
+            if self.case.backward:
+                dy.sum()
+        return x + dy if self.case.backward else x.clone()
+
+    def contestants(self, state: str) -> dict[str, Callable[[], object]]:
+        op, backward = self.case.op, self.case.backward
+        found: dict[str, Callable[[], object]] = (
+            {"evenkeel": self.forward_ours, "torch": self.forward_theirs}
+            if not backward
+            else self.through_autograd()
+            if op in ("instance_norm", "rms_norm")
+            else {"evenkeel": self.backward_ours, "torch": self.their_backward}
+        )
+        found["stream"] = self.stream
+        # PyTorch takes bfloat16 to oneDNN on processors with AVX-512 alone, and has no sum there.
+        serves = op == "batch_norm" and not self.case.channels_last and self.case.dtype == "f32"
+        if serves and state != "sequence":
+            found["onednn"] = self.onednn()
+        return found
 
 
 def output(results: object) -> torch.Tensor:
-    return results[0] if isinstance(results, tuple) else results  # type: ignore[return-value]
+    first = results[0] if isinstance(results, (tuple, list)) else results
+    return first.to_dense() if first.is_mkldnn else first  # type: ignore[union-attr]
 
 
 def seconds(
@@ -215,48 +262,30 @@ def seconds(
     return elapsed
 
 
-def measure(case: Case, state: str, rounds: int) -> dict[str, float] | None:
+def check(case: Case, contestants: dict[str, Callable[[], object]]) -> None:
+    """That all compute the same."""
+    results = {
+        name: output(call()).float() for name, call in contestants.items() if name != "stream"
+    }
+    ours = results.pop("evenkeel")
+    for name, theirs in results.items():
+        error = float((ours - theirs).norm() / theirs.norm())
+        if not error < (2e-2 if case.dtype == "bf16" else 1e-3):
+            raise SystemExit(f"{case.name}: evenkeel and {name} differ by {error:.2g}")
+
+
+def measure(case: Case, state: str, rounds: int) -> dict[str, float]:
     """Medians, in seconds."""
     torch.set_num_threads(case.threads)
     problem = Problem(case)
-    contestants = problem.contestants()
-    if not contestants:
-        return None
-    ours, theirs = (output(call()).float() for call in contestants.values())
-    error = float((ours - theirs).norm() / theirs.norm())
-    if not error < (2e-2 if case.dtype == "bf16" else 1e-3):
-        raise SystemExit(f"{case.name}: the contestants differ by {error:.2g}")
-    del ours, theirs
+    contestants = problem.contestants(state)
+    check(case, contestants)
     evicting = torch.ones(EVICTING // 4)
     times: dict[str, list[float]] = {name: [] for name in contestants}
     for _ in range(rounds):
         for name in random.sample(list(contestants), len(contestants)):
             times[name].append(seconds(problem, state, contestants[name], evicting))
     return {name: statistics.median(values) for name, values in times.items()}
-
-
-def table(results: dict[str, dict[str, dict[str, float]]]) -> str:
-    """PyTorch's time over ours, the median and the least of each kind of case, by state."""
-    models = re.findall(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-    lines = [
-        f"{models[0] if models else 'unknown processor'}, {os.cpu_count()} cores,"
-        f" {torch.backends.cpu.get_cpu_capability()}; PyTorch {torch.__version__}; measured on"
-        f" {datetime.date.today()}.",
-        "",
-        "| | threads | cases | " + " | ".join(STATES) + " |",
-        "|---|---:|---:|" + "---:|" * len(STATES),
-    ]
-    kinds: dict[tuple[str, str], list[str]] = {}
-    for name in results[STATES[0]]:
-        op, direction, _, order, dtype, threads = name.split("/")
-        kinds.setdefault((f"{op} {direction}, {order}, {dtype}", threads), []).append(name)
-    for (kind, threads), names in sorted(kinds.items()):
-        cells = []
-        for state in STATES:
-            ratios = [results[state][n]["torch"] / results[state][n]["evenkeel"] for n in names]
-            cells.append(f"{statistics.median(ratios):.2f} / {min(ratios):.2f}")
-        lines.append(f"| {kind} | {threads} | {len(names)} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
 
 
 def run(
@@ -267,8 +296,6 @@ def run(
         results[state] = {}
         for done, case in enumerate(cases):
             times = measure(case, state, rounds)
-            if times is None:
-                continue
             results[state][case.name] = times
             ratio = times["torch"] / times["evenkeel"]
             print(
@@ -289,8 +316,8 @@ def main() -> None:
     parser.add_argument("--batches", default="8", help="images of the BatchNorm layers, e.g. 8,32")
     parser.add_argument("--rounds", type=int, default=15, help="of each contestant, case and state")
     parser.add_argument("--states", default=",".join(STATES), help="some of " + ",".join(STATES))
-    parser.add_argument("--out", type=Path, help="also write the medians to this file, as JSON")
-    parser.add_argument("--page", type=Path, help="also rewrite the block `layers` of this page")
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_name("layers.json"),
+                        help="file for the medians (default: bench/layers.json)")  # fmt: skip
     parser.add_argument(CHILD, action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     numbers = [[int(n) for n in text.split(",")] for text in (options.batches, options.threads)]
@@ -311,17 +338,20 @@ def main() -> None:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}
         fresh = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True)
         results |= json.loads(fresh.stdout)
-    if options.out:
-        beside = options.out.with_suffix(".new")
-        beside.write_text(json.dumps({"torch": torch.__version__, "seconds": results}, indent=1))
-        beside.rename(options.out)
-    if set(states) == set(STATES):
-        print(table(results))
-        if options.page:
-            page = pages.fill(options.page, {"layers": table(results)})
-            beside = options.page.with_suffix(".new")
-            beside.write_text(page)
-            beside.rename(options.page)
+    models = re.findall(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    processor = models[0] if models else "unknown processor"
+    document = {
+        "machine": f"{processor}, {os.cpu_count()} cores,"
+        f" {torch.backends.cpu.get_cpu_capability()}",
+        "torch": torch.__version__,
+        "date": str(datetime.date.today()),
+        "rounds": options.rounds,
+        "seconds": results,
+    }
+    beside = options.out.with_suffix(".new")
+    beside.write_text(json.dumps(document, indent=1))
+    beside.rename(options.out)
+    print(f"{options.out}: written; bench/layers_report.py {options.out} prints its tables")
 
 
 if __name__ == "__main__":

@@ -117,8 +117,7 @@ class Columns final : public ChannelPasses<T> {
   std::int64_t matrices_, rows_, channels_, group_;
 };
 
-// Channels as short planes: (N, C, S) in memory as a matrix of N rows, in which s adjacent columns
-// are a channel.
+// Channels as short planes: (N, C, S) in memory as N rows of C adjacent planes of s values.
 template <class T>
 class ShortPlanes final : public ChannelPasses<T> {
  public:
@@ -139,8 +138,8 @@ class ShortPlanes final : public ChannelPasses<T> {
   std::int64_t n_, c_, s_;
 };
 
-// Below this many positions a plane is too short: its two ends are partial vectors and partial
-// lines of the cache.
+// Below this many positions a plane is too short to be taken by itself: its two ends are partial
+// vectors and partial lines of the cache, and the kernel's call is long beside it.
 inline constexpr std::int64_t kShortestPlane = 512;
 
 // Calls f with the passes that fit the memory of the shape, the channels being those of the whole

@@ -23,7 +23,7 @@ struct Tiling {
 
   Tiling(std::int64_t n, std::int64_t c, std::int64_t s, std::int64_t n_bytes)
       : rows(n), channels(c), inner(s), bytes(n_bytes) {
-    // If possible, channels whose columns make whole lines.
+    // If possible, channels whose planes in a row make whole lines.
     const std::int64_t line = kLineBytes / bytes, unit = std::lcm(line, inner) / inner;
     const std::int64_t cols = std::min(kTileBytes / (rows * bytes), kernels::kMaxPlaneRow);
     const std::int64_t fitting =
