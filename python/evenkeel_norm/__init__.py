@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from . import functional, nn
 from .activation import Activation
+from .memory import keep_memory
 from .replace import Summary, replace_normalization, restore_normalization
 
 try:
@@ -19,6 +20,7 @@ __all__ = [
     "Activation",
     "Summary",
     "functional",
+    "keep_memory",
     "nn",
     "replace_normalization",
     "restore_normalization",

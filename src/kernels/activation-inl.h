@@ -262,7 +262,7 @@ HWY_INLINE void add_gradient(const E& epilogue, Lanes lanes, D d, const Operands
   sum_dy_x = hn::MulAdd(g.dy, g.deviation, sum_dy_x);
 }
 
-// dx and dresidual of vector i, where they are wanted.
+// dx and dresidual of vector i.
 template <class V>
 struct InputGradients {
   V dx, dresidual;

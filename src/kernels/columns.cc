@@ -67,21 +67,24 @@ HWY_INLINE void sum_columns(Block block, double* s_out, double* t_out, const Add
   HWY_ALIGN P t_sum[kMaxBlockCols];
   std::fill_n(s_out, block.cols, 0.0);
   std::fill_n(t_out, block.cols, 0.0);
+  // Sums of whole vectors, the last one's too, since parts of vectors take longer.
+  const auto lanes_of_d = static_cast<std::int64_t>(hn::Lanes(d));
+  const std::int64_t summed = (block.cols + lanes_of_d - 1) / lanes_of_d * lanes_of_d;
   for (std::int64_t begin = 0; begin < block.rows; begin += kRowsInP) {
-    std::fill_n(s_sum, block.cols, P{0});
-    std::fill_n(t_sum, block.cols, P{0});
+    std::fill_n(s_sum, summed, P{0});
+    std::fill_n(t_sum, summed, P{0});
     const std::int64_t end = std::min(block.rows, begin + kRowsInP);
     const std::int64_t apart = (end - begin + together - 1) / together;
     for (std::int64_t first = begin; first < begin + apart; ++first) {
       for_each_vector(d, block.cols,
                       [=, &s_sum, &t_sum, &add](auto lanes, std::int64_t i) HWY_ATTR {
-                        auto s = lanes.load(d, s_sum + i);
-                        auto t = lanes.load(d, t_sum + i);
+                        auto s = hn::Load(d, s_sum + i);
+                        auto t = hn::Load(d, t_sum + i);
 #pragma GCC unroll 1
                         for (std::int64_t r = first; r < end; r += apart)
                           add(lanes, r * block.stride + i, i, s, t);
-                        lanes.store(s, d, s_sum + i);
-                        lanes.store(t, d, t_sum + i);
+                        hn::Store(s, d, s_sum + i);
+                        hn::Store(t, d, t_sum + i);
                       });
     }
     for (std::int64_t c = 0; c < block.cols; ++c) {

@@ -16,13 +16,14 @@ namespace evenkeel {
 namespace HWY_NAMESPACE {
 namespace {
 
+using kernels::kMaxPivotRows;
 using kernels::kMaxPlaneChannels;
-using kernels::kMaxPlaneRow;
+using kernels::kMaxRowValues;
 using kernels::PlaneBlock;
 
-// Vectors that are added in P before they are added up in double: as many as each accumulator of
-// block_moments takes.
-inline constexpr std::int64_t kVectorsInP = 128;
+// Additions that a lane goes through in P before the sums are added up in double: as many as those
+// of a column.
+inline constexpr std::int64_t kAdditionsInP = 64;
 
 // Two sums per channel, s and t: body(lanes, at, constants_of(channel), s, t) adds what the vector
 // at `at` in memory contributes; set(channel, s, t) takes the totals.
@@ -38,7 +39,8 @@ HWY_INLINE void sum_planes(const PlaneBlock& block, const ConstantsOf& constants
   std::fill_n(s_total, block.channels, 0.0);
   std::fill_n(t_total, block.channels, 0.0);
   const std::int64_t per_plane = (block.inner + lanes - 1) / lanes;
-  const std::int64_t in_p = std::max<std::int64_t>(1, kVectorsInP / per_plane);
+  const std::int64_t additions = (per_plane + 1) / 2 + 1;  // of a plane, to one of two accumulators
+  const std::int64_t in_p = std::max<std::int64_t>(1, kAdditionsInP / additions);
   for (std::int64_t begin = 0; begin < block.rows; begin += in_p) {
     std::fill_n(s_sum, block.channels * lanes, P{0});
     std::fill_n(t_sum, block.channels * lanes, P{0});
@@ -80,14 +82,13 @@ template <class T>
 HWY_INLINE Wide<T> pivot_of(const T* plane, const PlaneBlock& block) {
   const hn::ScalableTag<Wide<T>> d;
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-  const std::int64_t least =
-      (block.rows * block.inner + kernels::kMaxPlaneRows - 1) / kernels::kMaxPlaneRows;
+  const std::int64_t least = (block.rows * block.inner + kMaxPivotRows - 1) / kMaxPivotRows;
   const std::int64_t count = std::min(block.inner, (least + lanes - 1) / lanes * lanes);
   const auto first_value = static_cast<Wide<T>>(plane[0]);
   const auto first = hn::Set(d, first_value);
   auto differences = hn::Zero(d);
-  for_each_vector(d, count, [=, &differences](auto n, std::int64_t i) HWY_ATTR {
-    const auto difference = n.zero_rest(d, hn::Sub(n.load(d, plane + i), first));
+  for_each_vector(d, count, [=, &differences](auto part, std::int64_t i) HWY_ATTR {
+    const auto difference = part.zero_rest(d, hn::Sub(part.load(d, plane + i), first));
     differences = hn::Add(differences, difference);
   });
   return first_value + hn::GetLane(hn::SumOfLanes(d, differences)) / static_cast<Wide<T>>(count);
@@ -152,17 +153,18 @@ HWY_INLINE void for_each_overlapping(D d, std::int64_t count, const Value& value
 template <class T>
 class RowOutput {
  public:
-  HWY_INLINE RowOutput(T* data, bool non_temporal) : data_(data), staged_(non_temporal && data) {}
+  HWY_INLINE RowOutput(T* data, bool non_temporal)
+      : data_(data), staged_(kStreams<T> && non_temporal && data) {}
 
   HWY_INLINE T* begin(std::int64_t offset) {
-    if (staged_) return stage_;
+    if (staged_) return reinterpret_cast<T*>(stage_);
     return data_ ? data_ + offset : nullptr;
   }
   HWY_INLINE void end(std::int64_t offset, std::int64_t count) const {
     if (!staged_) return;
     const hn::ScalableTag<Wide<T>> d;
     const Output<T> out{data_ + offset, true};
-    const T* const from = stage_;
+    const T* const from = reinterpret_cast<const T*>(stage_);
     for_each_vector_aligned(d, out.data, count, [=](auto lanes, std::int64_t i) HWY_ATTR {
       out.put(lanes, lanes.load(d, from + i), d, i);
     });
@@ -171,7 +173,8 @@ class RowOutput {
  private:
   T* data_;
   bool staged_;
-  HWY_ALIGN T stage_[kMaxPlaneRow];
+  // Not an array of T, whose constructor would clear it.
+  alignas(64) unsigned char stage_[kMaxRowValues * sizeof(T)];
 };
 
 template <class T>

@@ -13,15 +13,16 @@ struct PlaneBlock {
   std::int64_t inner;   // values of a plane
   std::int64_t stride;  // values from row to row
 };
-// A row is at most so many values, and so many channels.
-inline constexpr std::int64_t kMaxPlaneRow = 1024;
+// The most values of a row of a block, and the most channels.
+inline constexpr std::int64_t kMaxRowValues = 1024;
 inline constexpr std::int64_t kMaxPlaneChannels = 128;
-// Rows that may have one pivot, the mean of values of the first of them: so that it is the mean of
-// a 64th of the values or more, as the bound on the loss of accuracy in block_moments supposes.
-inline constexpr std::int64_t kMaxPlaneRows = 64;
+// The most rows that have one pivot, the mean of values of the first of them: so that it is the
+// mean of a 64th of the values or more, as the bound on the loss of accuracy in block_moments
+// supposes.
+inline constexpr std::int64_t kMaxPivotRows = 64;
 
 // Coefficients and results are arrays with one element per channel. Kernels that sum take at most
-// kMaxPlaneRows rows.
+// kMaxPivotRows rows.
 template <class T>
 struct ShortPlanes {
   using P = Wide<T>;

@@ -125,7 +125,7 @@ struct Partial {
 #else
     HWY_ALIGN T buffer[hn::MaxLanes(D())];
     Whole{}.store(v, d, buffer);
-    copy_pieces<hn::MaxLanes(D()) / 2>(buffer, p);
+    copy_pieces<hn::MaxLanes(D())>(buffer, p);
 #endif
   }
   template <class D, class T>
@@ -152,7 +152,7 @@ struct Partial {
     return hn::Load(d, buffer);
   }
 #else
-  // Of at most 16 bytes. The last word of the array ends with it, and is shifted to its place.
+  // Of 2 to 16 bytes. The last word of the array ends with it, and is shifted to its place.
   template <class D, class T>
   HWY_INLINE hn::Vec<D> of_words(D d, const T* values) const {
     const char* const p = reinterpret_cast<const char*>(values);
@@ -191,6 +191,13 @@ struct Partial {
   }
 };
 
+// Whether stores of vectors of T can go past the cache: there is no such store of less than 16
+// bytes, and none on Arm.
+template <class T>
+inline constexpr bool kStreams = HWY_ARCH_X86&& hn::MaxLanes(hn::ScalableTag<Wide<T>>()) *
+                                     sizeof(T) >=
+                                 16;
+
 // An output of a kernel, stored through the cache or past it.
 template <class T>
 struct Output {
@@ -199,8 +206,7 @@ struct Output {
 
   template <class Lanes, class D>
   HWY_INLINE void put(Lanes lanes, hn::Vec<D> v, D d, std::int64_t i) const {
-    // There is no non-temporal store of less than 16 bytes.
-    if (hn::MaxLanes(d) * sizeof(T) >= 16 && non_temporal) {
+    if (kStreams<T> && non_temporal) {
       lanes.store_past_cache(v, d, data + i);
     } else {
       lanes.store(v, d, data + i);

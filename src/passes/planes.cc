@@ -1,7 +1,8 @@
 // Channel passes over planes.
 //
-// A channel is cut into pieces of at most 4096 values. With enough groups for the threads, one
-// thread takes a group through both passes while it is in cache; while it sums a piece it
+// A channel is cut into pieces of at most 4096 values; channels that are one short plane each are
+// taken together, in pieces of many. With enough groups for the threads, one thread takes a group,
+// or as many as a piece has, through both passes while it is in cache; while it sums a piece it
 // prefetches the next piece, and while it writes a group, the next group. With few groups, threads
 // share the pieces. Either way the partial sums of a channel are merged in order: the same result.
 #include "src/kernels/planes.h"
@@ -33,12 +34,12 @@ struct Pieces {
   std::int64_t per_channel = per_plane * ceil_div(n, planes);
   std::int64_t together = 1;  // channels of a piece
 
-  // Where each channel is taken for itself. (A group's moments are those of one longer plane.)
+  // For results and coefficients of each channel.
   static Pieces of_channels(std::int64_t n, std::int64_t c, std::int64_t s) {
     Pieces pieces{n, c, s};
     if (n == 1 && s < kShortestPlane) {
       pieces.together =
-          std::clamp<std::int64_t>(kernels::kMaxPlaneRow / s, 1, kernels::kMaxPlaneChannels);
+          std::clamp<std::int64_t>(kernels::kMaxRowValues / s, 1, kernels::kMaxPlaneChannels);
     }
     return pieces;
   }
@@ -92,8 +93,8 @@ struct Pieces {
 // For each group: sum(channel, channels, index, partials) for the pieces of its `summed` channels,
 // which sets a partial result for each channel of the piece. Those of a channel are merged in order
 // to one total; then finish(group, totals); then apply(channel, channels, index, distance) for the
-// pieces of its `written` channels. `distance` is that to the next group, if the calling thread is
-// to sum it next, or 0.
+// pieces of its `written` channels. `distance` is that to the groups that the calling thread sums
+// next, or 0.
 template <class Partial, class Sum, class Finish, class Apply>
 void reduce_then_apply(std::int64_t groups, const Pieces& summed, const Pieces& written,
                        const Sum& sum, const Finish& finish, const Apply& apply) {
@@ -156,9 +157,7 @@ auto moments_of_pieces(const Pieces& pieces, const T* x, bool prefetches) {
   return [&pieces, x, prefetches, &kernel = kernels::planes<T>()](
              std::int64_t c, std::int64_t channels, std::int64_t p, Moments* out) {
     if (pieces.together > 1) {
-      const PlaneTile tile = pieces.tile(c, channels, sizeof(T));
-      return kernels::short_planes<T>().moments(x + tile.offset, tile.block,
-                                                prefetches ? tile.prefetch_distance : 0, out);
+      return sum_moments(x, pieces.tile(c, channels, sizeof(T)), prefetches, out);
     }
     *out = kernel.moments(x + pieces.offset(c, p), pieces.piece(p),
                           prefetches ? pieces.to_next(c, p) : 0);

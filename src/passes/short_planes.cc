@@ -25,7 +25,7 @@ struct Tiling {
       : rows(n), channels(c), inner(s), bytes(n_bytes) {
     // If possible, channels whose planes in a row make whole lines.
     const std::int64_t line = kLineBytes / bytes, unit = std::lcm(line, inner) / inner;
-    const std::int64_t cols = std::min(kTileBytes / (rows * bytes), kernels::kMaxPlaneRow);
+    const std::int64_t cols = std::min(kTileBytes / (rows * bytes), kernels::kMaxRowValues);
     const std::int64_t fitting =
         std::clamp<std::int64_t>(cols / inner, 1, kernels::kMaxPlaneChannels);
     tile_channels = fitting >= unit ? fitting / unit * unit : fitting;
@@ -49,7 +49,7 @@ struct Tiling {
   static constexpr std::int64_t kLineBytes = 64;
   // A tile up to this size is still in L2 when it is read again.
   static constexpr std::int64_t kTileBytes = std::int64_t{512} * 1024;
-  static constexpr std::int64_t kBlockRows = kernels::kMaxPlaneRows;
+  static constexpr std::int64_t kBlockRows = kernels::kMaxPivotRows;
 };
 
 // Calls f(first channel, channels, is_last) for the tiles of all channels, is_last if the calling
@@ -108,10 +108,7 @@ void ShortPlanes<T>::moments(const T* x, VisitMoments<T> visit) const {
   const bool prefetches = exceeds_cache(tiling.size() * static_cast<std::int64_t>(sizeof(T)));
   reduce_then_apply<Moments>(
       tiling,
-      [&](const PlaneTile& tile, Moments* partials) {
-        kernels::short_planes<T>().moments(x + tile.offset, tile.block,
-                                           prefetches ? tile.prefetch_distance : 0, partials);
-      },
+      [&](const PlaneTile& tile, Moments* partials) { sum_moments(x, tile, prefetches, partials); },
       [&](std::int64_t c, const Moments& m) {
         visit(c, checked_moments(x + c * s_, tiling.channel(), m, 0));
       },
@@ -134,9 +131,7 @@ void ShortPlanes<T>::normalize(const ForwardOperands<T>& operands, double eps,
   reduce_then_apply<Moments>(
       tiling,
       [&](const PlaneTile& tile, Moments* partials) {
-        kernels::short_planes<T>().moments(operands.x + tile.offset, tile.block,
-                                           operands.non_temporal ? tile.prefetch_distance : 0,
-                                           partials);
+        sum_moments(operands.x, tile, operands.non_temporal, partials);
       },
       [&](std::int64_t c, const Moments& m) {
         affine(c, checked_moments(operands.x + c * s_, tiling.channel(), m, eps), coefficients + c);

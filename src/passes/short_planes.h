@@ -18,16 +18,23 @@ struct PlaneTile {
   std::int64_t channel;  // the first
   std::int64_t offset;   // in memory
   kernels::PlaneBlock block;
-  std::int64_t prefetch_distance;  // to a row some way on
+  std::int64_t prefetch_distance;  // to values that are read some way on
 };
 
-// The planes of some channels of a tile, in memory from the tile's offset on.
+// The planes of some channels of a tile, and of one.
 inline kernels::PlaneBlock channels_of(const PlaneTile& tile, std::int64_t begin,
                                        std::int64_t end) {
   return {tile.block.rows, end - begin, tile.block.inner, tile.block.stride};
 }
 inline kernels::Piece channel_of(const PlaneTile& tile) {
   return {tile.block.rows, tile.block.inner, tile.block.stride};
+}
+
+// Operands of a tile from its channel i on.
+template <class Operands>
+Operands operands_of(const Operands& operands, const PlaneTile& tile, std::int64_t i,
+                     std::int64_t distance = 0) {
+  return operands.at(tile.offset + i * tile.block.inner, distance);
 }
 
 template <class T>
@@ -56,18 +63,22 @@ void write_forward(const ForwardOperands<T>& operands, const PlaneTile& tile, st
                    const ChannelAffine<T>* affine) {
   const auto* const a = rounded_affine<T>(tile, affine);
   const ChannelAffine<T>* const exact = affine + tile.channel;
-  const auto operands_at = [&](std::int64_t c, std::int64_t prefetch_distance) {
-    return operands.at(tile.offset + c * tile.block.inner, prefetch_distance);
-  };
   for_each_fitting(
       tile.block.channels, [&](std::int64_t c) { return kernels::fits<Wide<T>>(exact[c]); },
       [&](std::int64_t begin, std::int64_t end) {
-        kernels::short_planes<T>().forward(operands_at(begin, distance),
+        kernels::short_planes<T>().forward(operands_of(operands, tile, begin, distance),
                                            channels_of(tile, begin, end), a + begin);
       },
       [&](std::int64_t c) {
-        kernels::ExtendedRange<T>::forward(operands_at(c, 0), channel_of(tile), exact[c]);
+        kernels::ExtendedRange<T>::forward(operands_of(operands, tile, c), channel_of(tile),
+                                           exact[c]);
       });
+}
+
+template <class T>
+void sum_moments(const T* x, const PlaneTile& tile, bool prefetches, Moments* partials) {
+  kernels::short_planes<T>().moments(x + tile.offset, tile.block,
+                                     prefetches ? tile.prefetch_distance : 0, partials);
 }
 
 template <class T>
@@ -85,19 +96,16 @@ void write_gradients(const BackwardOperands<T>& operands, const PlaneTile& tile,
   const auto* const g = rounded_gradient<T>(tile, affine, gradient);
   const ChannelAffine<T>* const of_forward = affine + tile.channel;
   const ChannelGradient<T>* const exact = gradient + tile.channel;
-  const auto operands_at = [&](std::int64_t c, std::int64_t prefetch_distance) {
-    return operands.at(tile.offset + c * tile.block.inner, prefetch_distance);
-  };
   for_each_fitting(
       tile.block.channels,
       [&](std::int64_t c) { return kernels::fits<Wide<T>>(exact[c], of_forward[c]); },
       [&](std::int64_t begin, std::int64_t end) {
-        kernels::short_planes<T>().backward(operands_at(begin, distance),
+        kernels::short_planes<T>().backward(operands_of(operands, tile, begin, distance),
                                             channels_of(tile, begin, end), a + begin, g + begin);
       },
       [&](std::int64_t c) {
-        kernels::ExtendedRange<T>::backward(operands_at(c, 0), channel_of(tile), of_forward[c],
-                                            exact[c]);
+        kernels::ExtendedRange<T>::backward(operands_of(operands, tile, c), channel_of(tile),
+                                            of_forward[c], exact[c]);
       });
 }
 

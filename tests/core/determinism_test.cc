@@ -249,8 +249,9 @@ std::vector<double> run_everything(const Inputs<T>& inputs, std::size_t offset =
 }
 
 // Large enough for three threads and several blocks in each geometry: many and few channels, many
-// and few rows, long and short ones, short planes, narrow columns.
+// and few rows, long and short ones, short planes, of few groups too, narrow columns.
 const std::vector<Shape> kShapes = {{20, 64, 49},
+                                    {1, 1000, 49},
                                     {20, 64, 49, Layout::channels_last},
                                     {3, 2, 9001},
                                     {3, 2, 9001, Layout::channels_last},
@@ -285,7 +286,7 @@ TYPED_TEST(Determinism, ThreadsDoNotDecideWhatIsComputedAgain) {
   using T = TypeParam;
   const int before = num_threads();
   for (const Shape& shape : {Shape{1, 16, 4096}, Shape{1, 16, 4096, Layout::channels_last},
-                             Shape{3, 40, 1000}, Shape{200, 300, 1}}) {
+                             Shape{3, 40, 1000}, Shape{4, 300, 49}, Shape{200, 300, 1}}) {
     SCOPED_TRACE(name_of(shape));
     Inputs<T> inputs{shape};
     const double huge = sizeof(Wide<T>) == 8 ? 1e140 : sizeof(T) == 2 ? 6e4 : 1e20;

@@ -40,7 +40,8 @@ double store_error(double magnitude) {
 // How far a sum of n terms t may be off, as a multiple of sum |t|: a unit for every addition that a
 // term goes through before the sum goes on in double (Higham 2002, section 4.2), and 8 for joining
 // accumulators and lanes and for the rounding of the term itself. Along a run, a block of 4096 goes
-// to 4 accumulators of one lane at least; in a column, 64 rows go to one.
+// to 4 accumulators of one lane at least; in a column, 64 rows go to one; of short planes, 64
+// values or one plane's, at most 511, to two accumulators of two lanes at least.
 template <class T>
 constexpr double sum_error(std::int64_t n) {
   const std::int64_t chain =
