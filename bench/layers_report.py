@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """Tables and picture of what bench/layers.py measured.
 
 bench/layers_report.py  # prints the tables of bench/layers.json
@@ -136,6 +136,7 @@ def draw(results, path):
             panel.scatter(median(ratios), y, s=38, color="#1f4e9c", zorder=3)
         panel.axvline(1, color="#444", lw=1, zorder=1)
         panel.set_xscale("log", base=2)
+        panel.set_xlim(0.45, 16)
         panel.set_xticks([0.5, 1, 2, 4, 8], ["0.5", "1", "2", "4", "8"])
         panel.grid(axis="x", color="#dddddd", lw=0.6)
         panel.set_axisbelow(True)

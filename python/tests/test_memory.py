@@ -35,10 +35,12 @@ def page_faults(before: str) -> int:
 
 @pytest.mark.skipif(memory._glibc() is None, reason="another C library or allocator")
 def test_the_system_brings_no_pages_again() -> None:
-    # Ten steps of two tensors of 64 MB: 327,680 pages of 4 KB, or 640 huge ones of 2 MB.
-    assert page_faults("") >= 600
-    assert page_faults("assert ek.keep_memory()") < 100
-    assert page_faults("ek.keep_memory(); assert ek.keep_memory(False)") >= 600
+    # Ten steps of two tensors of 64 MB: 327,680 pages of 4 KB, or 640 huge ones of 2 MB. The heap
+    # that is kept may still grow once.
+    usual = page_faults("")
+    assert usual >= 600
+    assert page_faults("assert ek.keep_memory()") * 4 < usual
+    assert page_faults("ek.keep_memory(); assert ek.keep_memory(False)") * 2 > usual
 
 
 def test_nothing_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
