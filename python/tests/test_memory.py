@@ -38,6 +38,8 @@ def test_the_system_brings_no_pages_again() -> None:
     # Ten steps of two tensors of 64 MB: 327,680 pages of 4 KB, or 640 huge ones of 2 MB. The heap
     # that is kept may still grow once.
     usual = page_faults("")
+    if usual == 0:
+        pytest.skip("the system does not count page faults")
     assert usual >= 600
     assert page_faults("assert ek.keep_memory()") * 4 < usual
     assert page_faults("ek.keep_memory(); assert ek.keep_memory(False)") * 2 > usual
