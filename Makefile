@@ -64,7 +64,7 @@ bench-pytorch: ## time the core beside pip's PyTorch, eager and compiled (instal
 	cmake --build --preset bench-pytorch --parallel $(jobs) --target evenkeel_core_c
 	build/venv/bin/python bench/pytorch.py
 
-bench-layers: ## time layers of networks beside pip's PyTorch, through the Python package; rewrite their part of docs/performance.md (about 40 minutes)
+bench-layers: ## time layers of networks beside pip's PyTorch, through the Python package; rewrite their part of docs/performance.md (some 30 minutes)
 	@scripts/install-packages bench
 	@scripts/install-packages pytorch
 	build=$$(scripts/python-environment) && $$build/bin/python -m pip install --quiet --no-build-isolation --no-deps --no-index --force-reinstall .

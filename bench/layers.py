@@ -267,9 +267,9 @@ def check(case: Case, contestants: dict[str, Callable[[], object]]) -> None:
     results = {
         name: output(call()).float() for name, call in contestants.items() if name != "stream"
     }
-    ours = results.pop("evenkeel")
+    evenkeel = results.pop("evenkeel")
     for name, theirs in results.items():
-        error = float((ours - theirs).norm() / theirs.norm())
+        error = float((evenkeel - theirs).norm() / theirs.norm())
         if not error < (2e-2 if case.dtype == "bf16" else 1e-3):
             raise SystemExit(f"{case.name}: evenkeel and {name} differ by {error:.2g}")
 

@@ -83,8 +83,7 @@ def of_stream(results):
 # What tests/core/shares holds: work by threads and the largest share, where a thread has 256 KB or
 # more and where it has less, and the most of the work that is serial.
 BALANCE, BALANCE_OF_SMALL, SERIAL = 0.9, 0.75, 0.02
-# Assumed of each of an operation's two parallel parts, in seconds: 1 microsecond was measured for
-# two threads, and more threads take longer.
+# Assumed, in seconds, of each of an operation's two parallel parts.
 FORK_AND_JOIN = 3e-6
 
 
@@ -96,6 +95,8 @@ def computed_gain(name, seconds, threads):
 
 def gains(results):
     """Of the second thread in cache, measured, and of 8 and 16 threads, computed: medians."""
+    if "resident" not in results.seconds:
+        return "The state `resident` was not measured."
     of_case = results.seconds["resident"]
     rows = []
     for (kind, threads), names in results.kinds().items():

@@ -47,6 +47,15 @@ def test_blocks_of_a_page(results: Path, tmp_path: Path) -> None:
     assert "1.50 / 1.50" in page.read_text()
 
 
+def test_a_state_that_was_not_measured(results: Path, tmp_path: Path) -> None:
+    document = json.loads(results.read_text())
+    document["seconds"] = {"sequence": document["seconds"]["resident"]}
+    results.write_text(json.dumps(document))
+    done = report(tmp_path, str(results))
+    assert done.returncode == 0
+    assert "`resident` was not measured" in done.stdout
+
+
 def test_no_results(tmp_path: Path) -> None:
     failed = report(tmp_path, "missing.json")
     assert failed.returncode == 2
