@@ -94,8 +94,8 @@ struct Edge : Whole {
 //
 // AVX-512 has masks for that, and AVX2 has them for loads of at least 4 bytes a lane. Elsewhere
 // vectors are put together from words, and stored piece by piece: a copy that was written in pieces
-// and is read as one vector waits for the stores, which took up to 2.6 times as long, and the masked
-// stores of AVX2 take some 20 cycles on AMD's processors.
+// and is read as one vector waits for the stores, which took up to 2.6 times as long, and the
+// masked stores of AVX2 take some 20 cycles on AMD's processors.
 struct Partial {
   std::size_t n;
 
