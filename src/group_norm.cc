@@ -122,10 +122,13 @@ void backward_groups(const GroupNormBackward<T>& args, const GroupNormOptions& o
                                      .through_statistics = true,
                                      .non_temporal = exceeds_cache(3 * bytes_of<T>(shape))};
   auto* const affine = scratch<ChannelAffine<T>, Scratch::affine>(shape.n * shape.c);
-  for (std::int64_t i = 0; i < shape.n * shape.c; ++i) {
-    const std::int64_t group = i / channels, c = i % shape.c;
-    affine[i] = ChannelAffine<T>(value_or(args.mean, group, 0), value_or(args.rstd, group, 1),
-                                 value_or(args.weight, c, 1), value_or(args.bias, c, 0));
+  for (std::int64_t group = 0; group < shape.n * groups; ++group) {
+    const double mean = value_or(args.mean, group, 0), rstd = value_or(args.rstd, group, 1);
+    const std::int64_t first = group % groups * channels;
+    for (std::int64_t k = 0; k < channels; ++k) {
+      affine[group * channels + k] = ChannelAffine<T>(
+          mean, rstd, value_or(args.weight, first + k, 1), value_or(args.bias, first + k, 0));
+    }
   }
   auto* const kept = scratch<ChannelSums<T>, Scratch::channel_sums>(shape.n * shape.c);
   with_sample_channels<T>(shape, channels, [&](const ChannelPasses<T>& passes) {

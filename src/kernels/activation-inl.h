@@ -267,6 +267,11 @@ template <class V>
 struct InputGradients {
   V dx, dresidual;
 };
+template <class V>
+HWY_INLINE InputGradients<EvenOdd<V>> even_odd(const InputGradients<V>& even,
+                                               const InputGradients<V>& odd) {
+  return {{even.dx, odd.dx}, {even.dresidual, odd.dresidual}};
+}
 template <class E, class Lanes, class D, class Operands, class V = hn::Vec<D>>
 HWY_INLINE InputGradients<V> input_gradients(const E& epilogue, Lanes lanes, D d,
                                              const Operands& operands, std::int64_t i,

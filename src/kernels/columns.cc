@@ -1,5 +1,6 @@
 // Kernels for columns. Rows are the outer loop, some of them together; coefficients and sums wait
-// in L1.
+// in L1, in the order of lanes: of columns that are taken Interleaved, the even ones before the odd
+// ones.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "src/kernels/columns.cc"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
@@ -37,6 +38,52 @@ HWY_INLINE GradientVectors<hn::Vec<D>> vectors_of(Lanes lanes, D d, const Gradie
   return {lanes.load(d, g.dy_scale + i), lanes.load(d, g.x_scale + i), lanes.load(d, g.offset + i)};
 }
 
+// Coefficients in the order of lanes, copied to `room` if that is not the one of columns.
+template <class T>
+struct Room {
+  HWY_ALIGN Wide<T> arrays[3][kInterleaves<T> ? kMaxBlockCols : 1];
+};
+template <class T, class Coefficients>
+HWY_INLINE Coefficients in_lanes(const Coefficients& of_columns, [[maybe_unused]] std::int64_t cols,
+                                 [[maybe_unused]] Room<T>& room) {
+  if constexpr (kInterleaves<T>) {
+    const hn::ScalableTag<Wide<T>> d;
+    const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+    const auto copy = [=](const Wide<T>* from, Wide<T>* to) HWY_ATTR {
+      for_each_vector<true>(d, cols, [=](auto of, std::int64_t i) HWY_ATTR {
+        if constexpr (is_interleaved<decltype(of)>) {
+          hn::Vec<decltype(d)> even, odd;
+          hn::LoadInterleaved2(d, from + i, even, odd);
+          hn::Store(even, d, to + i);
+          hn::Store(odd, d, to + i + lanes);
+        } else {
+          of.store(of.load(d, from + i), d, to + i);
+        }
+      });
+      return to;
+    };
+    const auto [first, second, third] = of_columns;
+    return {copy(first, room.arrays[0]), copy(second, room.arrays[1]), copy(third, room.arrays[2])};
+  } else {
+    return of_columns;
+  }
+}
+// Statistics that are in the order of lanes, in that of columns.
+template <class T>
+HWY_INLINE void to_columns([[maybe_unused]] double* values, [[maybe_unused]] std::int64_t cols) {
+  if constexpr (kInterleaves<T>) {
+    constexpr auto lanes = static_cast<std::int64_t>(hn::MaxLanes(hn::ScalableTag<Wide<T>>()));
+    for (std::int64_t i = 0; i + 2 * lanes <= cols; i += 2 * lanes) {
+      double in_lanes[2 * lanes];
+      std::copy_n(values + i, 2 * lanes, in_lanes);
+      for (std::int64_t k = 0; k < lanes; ++k) {
+        values[i + 2 * k] = in_lanes[k];
+        values[i + 2 * k + 1] = in_lanes[lanes + k];
+      }
+    }
+  }
+}
+
 // The mean of the first rows / 64 rows, rounded up, of each column.
 template <class T>
 HWY_INLINE void pivots(const T* x, Block block, Wide<T>* mean) {
@@ -44,21 +91,34 @@ HWY_INLINE void pivots(const T* x, Block block, Wide<T>* mean) {
   const hn::ScalableTag<P> d;
   const std::int64_t rows = (block.rows + kRowsPerPivot - 1) / kRowsPerPivot;
   const auto share = hn::Set(d, P{1} / static_cast<P>(rows));
-  for_each_vector(d, block.cols, [=](auto lanes, std::int64_t i) HWY_ATTR {
-    const auto first = lanes.load(d, x + i);
-    // Differences, so that equal values have exactly their mean.
-    auto differences = hn::Zero(d);
-    for (std::int64_t r = 1; r < rows; ++r) {
-      differences = hn::Add(differences, hn::Sub(lanes.load(d, x + r * block.stride + i), first));
-    }
-    lanes.store(rows == 1 ? first : hn::MulAdd(differences, share, first), d, mean + i);
+  for_each_vector<kInterleaves<T>>(d, block.cols, [=](auto of, std::int64_t i) HWY_ATTR {
+    for_each_part(of, [=](auto lanes) HWY_ATTR {
+      const auto first = lanes.load(d, x + i);
+      // Differences, so that equal values have exactly their mean.
+      auto differences = hn::Zero(d);
+      for (std::int64_t r = 1; r < rows; ++r) {
+        differences = hn::Add(differences, hn::Sub(lanes.load(d, x + r * block.stride + i), first));
+      }
+      lanes.store(rows == 1 ? first : hn::MulAdd(differences, share, first), d, mean + i);
+    });
   });
 }
 
-// Two sums per column, s and t: add(lanes, at, i, s, t) adds what column i contributes, `at` being
-// its place in memory. So many rows are added while the sums are in registers. These rows lie
-// apart, so that they are streams of their own for the hardware's prefetcher: a network's tensors,
-// in L3 or in memory, took 1.1 to 1.6 times as long in neighboring rows.
+// Sums of whole vectors, the last one's too, since parts of vectors take longer.
+template <class Lanes>
+HWY_INLINE auto padded(Lanes lanes) {
+  if constexpr (std::is_same_v<Lanes, Partial>) {
+    return Whole{};
+  } else {
+    return lanes;
+  }
+}
+
+// Two sums per column, in the order of lanes, s and t: add(lanes, at, i, s, t) adds what column i
+// contributes, `at` being its place in memory. So many rows are added while the sums are in
+// registers. These rows lie apart, so that they are streams of their own for the hardware's
+// prefetcher: a network's tensors, in L3 or in memory, took 1.1 to 1.6 times as long in neighboring
+// rows.
 template <std::int64_t together, class T, class Add>
 HWY_INLINE void sum_columns(Block block, double* s_out, double* t_out, const Add& add) {
   using P = Wide<T>;
@@ -67,7 +127,6 @@ HWY_INLINE void sum_columns(Block block, double* s_out, double* t_out, const Add
   HWY_ALIGN P t_sum[kMaxBlockCols];
   std::fill_n(s_out, block.cols, 0.0);
   std::fill_n(t_out, block.cols, 0.0);
-  // Sums of whole vectors, the last one's too, since parts of vectors take longer.
   const auto lanes_of_d = static_cast<std::int64_t>(hn::Lanes(d));
   const std::int64_t summed = (block.cols + lanes_of_d - 1) / lanes_of_d * lanes_of_d;
   for (std::int64_t begin = 0; begin < block.rows; begin += kRowsInP) {
@@ -76,16 +135,18 @@ HWY_INLINE void sum_columns(Block block, double* s_out, double* t_out, const Add
     const std::int64_t end = std::min(block.rows, begin + kRowsInP);
     const std::int64_t apart = (end - begin + together - 1) / together;
     for (std::int64_t first = begin; first < begin + apart; ++first) {
-      for_each_vector(d, block.cols,
-                      [=, &s_sum, &t_sum, &add](auto lanes, std::int64_t i) HWY_ATTR {
-                        auto s = hn::Load(d, s_sum + i);
-                        auto t = hn::Load(d, t_sum + i);
+      for_each_vector<kInterleaves<T>>(
+          d, block.cols, [=, &s_sum, &t_sum, &add](auto of, std::int64_t i) HWY_ATTR {
+            for_each_part(of, [=, &s_sum, &t_sum, &add](auto lanes) HWY_ATTR {
+              auto s = padded(lanes).load(d, s_sum + i);
+              auto t = padded(lanes).load(d, t_sum + i);
 #pragma GCC unroll 1
-                        for (std::int64_t r = first; r < end; r += apart)
-                          add(lanes, r * block.stride + i, i, s, t);
-                        hn::Store(s, d, s_sum + i);
-                        hn::Store(t, d, t_sum + i);
-                      });
+              for (std::int64_t r = first; r < end; r += apart)
+                add(lanes, r * block.stride + i, i, s, t);
+              padded(lanes).store(s, d, s_sum + i);
+              padded(lanes).store(t, d, t_sum + i);
+            });
+          });
     }
     for (std::int64_t c = 0; c < block.cols; ++c) {
       s_out[c] += static_cast<double>(s_sum[c]);
@@ -130,6 +191,8 @@ void moments(const T* x, Block block, std::int64_t prefetch_distance,
     lanes.store(hn::Add(lanes.load(d, out.first + i), offset), d, out.first + i);
     lanes.store(hn::IfThenElse(hn::Lt(m2, zero), zero, m2), d, out.second + i);
   });
+  to_columns<T>(out.first, block.cols);
+  to_columns<T>(out.second, block.cols);
 }
 
 // Sets the total to the first part, then calls add(part, before, n) for each of the others: of n
@@ -199,25 +262,31 @@ struct RowOrder {
 };
 
 template <class T>
-void forward(ForwardOperands<T> whole, Block block, AffineColumns<Wide<T>> a) {
+void forward(ForwardOperands<T> whole, Block block, AffineColumns<Wide<T>> affine) {
   const hn::ScalableTag<Wide<T>> d;
+  Room<T> room;
+  const auto a = in_lanes(affine, block.cols, room);
   const RowOrder rows(block, whole.non_temporal);
   with_epilogue(d, whole, [&](auto epilogue, const auto& operands) HWY_ATTR {
     const auto y = output(operands.y, block, operands.non_temporal);
     for (std::int64_t k = 0; k < block.rows; ++k) {
       const std::int64_t row = rows[k] * block.stride;
-      for_each_vector(d, block.cols, [=](auto lanes, std::int64_t i) HWY_ATTR {
-        const auto coefficients = vectors_of(lanes, d, a, i);
-        y.put(lanes, normalized(epilogue, lanes, d, operands, row + i, coefficients), d, row + i);
+      for_each_vector<kInterleaves<T>>(d, block.cols, [=](auto lanes, std::int64_t i) HWY_ATTR {
+        const auto value = value_of(lanes, [=](auto part) HWY_ATTR {
+          return normalized(epilogue, part, d, operands, row + i, vectors_of(part, d, a, i));
+        });
+        y.put(lanes, value, d, row + i);
       });
     }
   });
 }
 
 template <class T>
-void gradient_sums(BackwardOperands<T> whole, Block block, AffineColumns<Wide<T>> a, double* dy_sum,
-                   double* dy_x_sum) {
+void gradient_sums(BackwardOperands<T> whole, Block block, AffineColumns<Wide<T>> affine,
+                   double* dy_sum, double* dy_x_sum) {
   const hn::ScalableTag<Wide<T>> d;
+  Room<T> room;
+  const auto a = in_lanes(affine, block.cols, room);
   using V = hn::Vec<decltype(d)>;
   with_epilogue(d, whole, [&](auto epilogue, const auto& operands) HWY_ATTR {
     // Two rows of two tensors: four streams.
@@ -227,20 +296,27 @@ void gradient_sums(BackwardOperands<T> whole, Block block, AffineColumns<Wide<T>
                                      dy, dy_x);
                       });
   });
+  to_columns<T>(dy_sum, block.cols);
+  to_columns<T>(dy_x_sum, block.cols);
 }
 
 template <class T>
-void backward(BackwardOperands<T> whole, Block block, AffineColumns<Wide<T>> a,
-              GradientColumns<Wide<T>> g) {
+void backward(BackwardOperands<T> whole, Block block, AffineColumns<Wide<T>> affine,
+              GradientColumns<Wide<T>> gradient) {
   const hn::ScalableTag<Wide<T>> d;
+  Room<T> room_a, room_g;
+  const auto a = in_lanes(affine, block.cols, room_a);
+  const auto g = in_lanes(gradient, block.cols, room_g);
   with_epilogue(d, whole, [&](auto epilogue, const auto& operands) HWY_ATTR {
     const auto dx = output(operands.dx, block, operands.non_temporal);
     const auto dresidual = output(operands.dresidual, block, operands.non_temporal);
     for (std::int64_t r = 0; r < block.rows; ++r) {
-      for_each_vector(d, block.cols, [=](auto lanes, std::int64_t i) HWY_ATTR {
+      for_each_vector<kInterleaves<T>>(d, block.cols, [=](auto lanes, std::int64_t i) HWY_ATTR {
         const std::int64_t at = r * block.stride + i;
-        const auto of = input_gradients(epilogue, lanes, d, operands, at,
-                                        vectors_of(lanes, d, a, i), vectors_of(lanes, d, g, i));
+        const auto of = value_of(lanes, [=](auto part) HWY_ATTR {
+          return input_gradients(epilogue, part, d, operands, at, vectors_of(part, d, a, i),
+                                 vectors_of(part, d, g, i));
+        });
         if (operands.wants_dresidual()) dresidual.put(lanes, of.dresidual, d, at);
         if (operands.wants_dx()) dx.put(lanes, of.dx, d, at);
       });

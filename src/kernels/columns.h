@@ -8,7 +8,7 @@
 namespace evenkeel::kernels {
 
 // A rows x cols block whose consecutive rows lie `stride` values apart. cols is at most
-// kMaxBlockCols where a kernel sums.
+// kMaxBlockCols.
 struct Block {
   std::int64_t rows, cols, stride;
 };

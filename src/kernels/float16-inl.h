@@ -28,15 +28,63 @@ HWY_INLINE hn::Vec<D> widen(D d, hn::Vec<Bits16<D>> bits, BFloat16 /*type*/) {
   return hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(Bits32<D>(), bits)));
 }
 
+// The bits of v rounded to bfloat16, in the upper halves of lanes; what is in the lower ones does
+// not matter.
 template <class D>
-HWY_INLINE hn::Vec<Bits16<D>> narrow(D /*d*/, hn::Vec<D> v, BFloat16 /*type*/) {
+HWY_INLINE hn::Vec<Bits32<D>> rounded_to_bfloat16(D /*d*/, hn::Vec<D> v) {
   const Bits32<D> d32;
   const auto u = hn::BitCast(d32, v);
   const auto odd = hn::And(hn::ShiftRight<16>(u), hn::Set(d32, 1));
-  const auto rounded = hn::Add(u, hn::Add(odd, hn::Set(d32, 0x7fff)));
-  const auto quiet_nan = hn::Or(u, hn::Set(d32, 0x400000));
-  const auto bits = hn::IfThenElse(hn::RebindMask(d32, hn::IsNaN(v)), quiet_nan, rounded);
+  return hn::Add(u, hn::Add(odd, hn::Set(d32, 0x7fff)));
+}
+// The same where v is NaN, which rounding would make a number: a quiet NaN.
+template <class D>
+HWY_INLINE hn::Vec<Bits32<D>> with_nan(D /*d*/, hn::Vec<D> v, hn::Vec<Bits32<D>> rounded) {
+  const Bits32<D> d32;
+  const auto quiet_nan = hn::Or(hn::BitCast(d32, v), hn::Set(d32, 0x400000));
+  return hn::IfThenElse(hn::RebindMask(d32, hn::IsNaN(v)), quiet_nan, rounded);
+}
+
+// On x86, whether any lane is NaN is one more instruction and a branch that is never taken, which
+// is less than to choose in each lane.
+template <class D>
+HWY_INLINE hn::Vec<Bits16<D>> narrow(D d, hn::Vec<D> v, BFloat16 /*type*/) {
+  auto bits = rounded_to_bfloat16(d, v);
+  if (!HWY_ARCH_X86 || HWY_UNLIKELY(!hn::AllFalse(d, hn::IsNaN(v)))) bits = with_nan(d, v, bits);
+#if HWY_TARGET == HWY_AVX2
+  // As two halves: one instruction less than to pack a whole vector with itself.
+  const hn::Rebind<std::int32_t, D> d32;
+  const hn::Half<decltype(d32)> half;
+  const auto words = hn::ShiftRight<16>(hn::BitCast(d32, bits));
+  return hn::BitCast(Bits16<D>(),
+                     hn::ReorderDemote2To(hn::Rebind<std::int16_t, D>(), hn::LowerHalf(half, words),
+                                          hn::UpperHalf(half, words)));
+#else
   return hn::TruncateTo(Bits16<D>(), hn::ShiftRight<16>(bits));
+#endif
+}
+
+// Of 2N bfloat16 values, N being the lanes of D, the even or the odd ones; and 2N values of both.
+template <class D>
+using Bits16Interleaved = hn::Repartition<std::uint16_t, D>;
+template <class D>
+HWY_INLINE hn::Vec<D> widen_even(D d, hn::Vec<Bits16Interleaved<D>> bits) {
+  return hn::BitCast(d, hn::ShiftLeft<16>(hn::BitCast(Bits32<D>(), bits)));
+}
+template <class D>
+HWY_INLINE hn::Vec<D> widen_odd(D d, hn::Vec<Bits16Interleaved<D>> bits) {
+  const Bits32<D> d32;
+  return hn::BitCast(d, hn::And(hn::BitCast(d32, bits), hn::Set(d32, 0xffff0000)));
+}
+template <class D>
+HWY_INLINE hn::Vec<Bits16Interleaved<D>> interleave(D d, hn::Vec<D> even, hn::Vec<D> odd) {
+  auto even_bits = rounded_to_bfloat16(d, even), odd_bits = rounded_to_bfloat16(d, odd);
+  if (!HWY_ARCH_X86 || HWY_UNLIKELY(!hn::AllFalse(d, hn::Or(hn::IsNaN(even), hn::IsNaN(odd))))) {
+    even_bits = with_nan(d, even, even_bits);
+    odd_bits = with_nan(d, odd, odd_bits);
+  }
+  const Bits16Interleaved<D> d16;
+  return hn::OddEven(hn::BitCast(d16, odd_bits), hn::BitCast(d16, hn::ShiftRight<16>(even_bits)));
 }
 
 #if HWY_TARGET <= HWY_AVX2  // has F16C

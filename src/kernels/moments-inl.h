@@ -44,12 +44,13 @@ HWY_INLINE Moments block_moments(const T* HWY_RESTRICT x, const kernels::Piece& 
   const auto v_pivot = hn::Set(d, pivot);
   PairOfSums<decltype(d)> sums(d);
   for (std::int64_t n = 0; n < piece.count; ++n, x += piece.stride) {
-    sums.add(d, piece.length, [=](auto lanes, std::int64_t i, V& s, V& t) HWY_ATTR {
+    const auto add = [=](auto lanes, std::int64_t i, V& s, V& t) HWY_ATTR {
       prefetch_to_l2(x + i, prefetch_distance);
       const auto deviation = lanes.zero_rest(d, hn::Sub(lanes.load(d, x + i), v_pivot));
       s = hn::Add(s, deviation);
       t = hn::MulAdd(deviation, deviation, t);
-    });
+    };
+    sums.template add<kInterleaves<T>>(d, piece.length, add);
   }
   return moments_of_sums(static_cast<double>(piece.count * piece.length),
                          static_cast<double>(pivot), sums.s(d), sums.t(d));

@@ -39,9 +39,12 @@ void forward(const ForwardOperands<T>& whole, const Piece& piece, const Affine<W
     constexpr bool may_pass_cache = std::is_same_v<decltype(operands), const ForwardOperands<T>&>;
     for_each_plane(operands, piece, [=](const auto& plane) HWY_ATTR {
       const Output<T> y{plane.y, plane.non_temporal};
-      for_each_vector_aligned<may_pass_cache>(
+      for_each_vector_aligned<may_pass_cache, kInterleaves<T>>(
           d, y.data, piece.length, [=](auto lanes, std::int64_t i) HWY_ATTR {
-            y.put(lanes, normalized(epilogue, lanes, d, plane, i, a), d, i);
+            const auto value = value_of(lanes, [=](auto part) HWY_ATTR {
+              return normalized(epilogue, part, d, plane, i, a);
+            });
+            y.put(lanes, value, d, i);
           });
     });
   });
@@ -57,9 +60,9 @@ GradientSums gradient_sums(const BackwardOperands<T>& whole, const Piece& piece,
   with_epilogue(d, whole, [&](auto epilogue, const auto& operands) HWY_ATTR {
     PairOfSums<decltype(d)> sums(d);
     for_each_plane(operands, piece, [&](const auto& plane) HWY_ATTR {
-      sums.add(d, piece.length, [=](auto lanes, std::int64_t i, V& dy, V& dy_x) HWY_ATTR {
-        add_gradient(epilogue, lanes, d, plane, i, a, dy, dy_x);
-      });
+      const auto add = [=](auto lanes, std::int64_t i, V& dy, V& dy_x)
+                           HWY_ATTR { add_gradient(epilogue, lanes, d, plane, i, a, dy, dy_x); };
+      sums.template add<kInterleaves<T>>(d, piece.length, add);
     });
     result = {sums.s(d), sums.t(d)};
   });
@@ -80,9 +83,11 @@ void backward(const BackwardOperands<T>& whole, const Piece& piece, const Affine
       const Output<T> dresidual{plane.dresidual,
                                 plane.non_temporal && misaligned(plane.dresidual, kLine<T>) ==
                                                           misaligned(aligned, kLine<T>)};
-      for_each_vector_aligned<may_pass_cache>(
+      for_each_vector_aligned<may_pass_cache, kInterleaves<T>>(
           d, aligned, piece.length, [=](auto lanes, std::int64_t i) HWY_ATTR {
-            const auto of = input_gradients(epilogue, lanes, d, plane, i, a, g);
+            const auto of = value_of(lanes, [=](auto part) HWY_ATTR {
+              return input_gradients(epilogue, part, d, plane, i, a, g);
+            });
             if (plane.wants_dresidual()) dresidual.put(lanes, of.dresidual, d, i);
             if (plane.wants_dx()) dx.put(lanes, of.dx, d, i);
           });

@@ -5,6 +5,7 @@
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 //
 #include <algorithm>
+#include <cstring>
 
 #include "src/kernels/activation-inl.h"
 #include "src/kernels/dispatch.h"
@@ -55,8 +56,13 @@ HWY_INLINE void sum_planes(const PlaneBlock& block, const ConstantsOf& constants
         auto s1 = hn::Zero(d), t1 = hn::Zero(d);
         std::int64_t i = at;
         for (; i + 2 * lanes <= end; i += 2 * lanes) {
-          body(Whole{}, i, k, s0, t0);
-          body(Whole{}, i + lanes, k, s1, t1);
+          if constexpr (kInterleaves<T>) {
+            body(EvenOrOdd<0>{}, i, k, s0, t0);
+            body(EvenOrOdd<1>{}, i, k, s1, t1);
+          } else {
+            body(Whole{}, i, k, s0, t0);
+            body(Whole{}, i + lanes, k, s1, t1);
+          }
         }
         for (; i < end; i += lanes) {
           body(Partial{static_cast<std::size_t>(std::min(lanes, end - i))}, i, k, s0, t0);
@@ -135,17 +141,24 @@ void gradient_sums(BackwardOperands<T> whole, PlaneBlock block, const Affine<Wid
 
 // put(lanes, i, value(lanes, i)) for the vectors of a plane. The last vector overlaps the one
 // before it, since partial stores are slow. Its value is taken first: an output may be an input.
-template <class D, class Value, class Put>
+template <bool interleaved, class D, class Value, class Put>
 HWY_INLINE void for_each_overlapping(D d, std::int64_t count, const Value& value, const Put& put) {
-  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-  if (count < lanes) {
-    const Partial all{static_cast<std::size_t>(count)};
-    put(all, 0, value(all, 0));
+  using Lanes = std::conditional_t<interleaved, Interleaved, Whole>;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d)),
+             step = interleaved ? 2 * lanes : lanes;
+  const auto at = [=](auto of, std::int64_t i) EVENKEEL_INLINE_LAMBDA {
+    return value_of(of, [=](auto part) EVENKEEL_INLINE_LAMBDA { return value(part, i); });
+  };
+  if (count < step) {
+    for (std::int64_t i = 0; i < count; i += lanes) {
+      const Partial part{static_cast<std::size_t>(std::min(lanes, count - i))};
+      put(part, i, at(part, i));
+    }
     return;
   }
-  const auto last = value(Whole{}, count - lanes);
-  for (std::int64_t i = 0; i + lanes < count; i += lanes) put(Whole{}, i, value(Whole{}, i));
-  put(Whole{}, count - lanes, last);
+  const auto last = at(Lanes{}, count - step);
+  for (std::int64_t i = 0; i + step < count; i += step) put(Lanes{}, i, at(Lanes{}, i));
+  put(Lanes{}, count - step, last);
 }
 
 // Where a row of planes is written: to its place or, since their ends are not those of lines of the
@@ -162,12 +175,16 @@ class RowOutput {
   }
   HWY_INLINE void end(std::int64_t offset, std::int64_t count) const {
     if (!staged_) return;
-    const hn::ScalableTag<Wide<T>> d;
-    const Output<T> out{data_ + offset, true};
-    const T* const from = reinterpret_cast<const T*>(stage_);
-    for_each_vector_aligned(d, out.data, count, [=](auto lanes, std::int64_t i) HWY_ATTR {
-      out.put(lanes, lanes.load(d, from + i), d, i);
-    });
+    const hn::ScalableTag<std::uint8_t> d;
+    auto* const to = reinterpret_cast<std::uint8_t*>(data_ + offset);
+    const std::int64_t bytes = count * static_cast<std::int64_t>(sizeof(T));
+    const std::int64_t first = std::min(misaligned(to, 64), bytes);
+    const std::int64_t last = first + (bytes - first) / 64 * 64;
+    std::memcpy(to, stage_, static_cast<std::size_t>(first));
+    for (std::int64_t i = first; i < last; i += static_cast<std::int64_t>(hn::Lanes(d))) {
+      hn::Stream(hn::LoadU(d, stage_ + i), d, to + i);
+    }
+    std::memcpy(to + last, stage_ + last, static_cast<std::size_t>(bytes - last));
   }
 
  private:
@@ -180,7 +197,6 @@ class RowOutput {
 template <class T>
 void forward(ForwardOperands<T> whole, PlaneBlock block, const Affine<Wide<T>>* affine) {
   const hn::ScalableTag<Wide<T>> d;
-  using V = hn::Vec<decltype(d)>;
   with_epilogue(d, whole, [&](auto epilogue, const auto& operands) HWY_ATTR {
     RowOutput<T> y(operands.y, operands.non_temporal);
     for (std::int64_t row = 0; row < block.rows; ++row) {
@@ -189,11 +205,13 @@ void forward(ForwardOperands<T> whole, PlaneBlock block, const Affine<Wide<T>>* 
         const auto a = vectors_of(d, affine[c]);
         const std::int64_t at = row * block.stride + c * block.inner;
         T* const to = y_row + c * block.inner;
-        for_each_overlapping(
+        for_each_overlapping<kInterleaves<T>>(
             d, block.inner,
-            [=](auto lanes, std::int64_t i)
-                HWY_ATTR { return normalized(epilogue, lanes, d, operands, at + i, a); },
-            [=](auto lanes, std::int64_t i, V v) HWY_ATTR { lanes.store(v, d, to + i); });
+            [=](auto lanes, std::int64_t i) EVENKEEL_INLINE_LAMBDA {
+              return normalized(epilogue, lanes, d, operands, at + i, a);
+            },
+            [=](auto lanes, std::int64_t i, const auto& v)
+                EVENKEEL_INLINE_LAMBDA { lanes.store(v, d, to + i); });
       }
       y.end(row * block.stride, block.channels * block.inner);
     }
@@ -204,7 +222,6 @@ template <class T>
 void backward(BackwardOperands<T> whole, PlaneBlock block, const Affine<Wide<T>>* affine,
               const GradientAffine<Wide<T>>* gradient) {
   const hn::ScalableTag<Wide<T>> d;
-  using V = hn::Vec<decltype(d)>;
   with_epilogue(d, whole, [&](auto epilogue, const auto& operands) HWY_ATTR {
     RowOutput<T> dx(operands.dx, operands.non_temporal);
     RowOutput<T> dresidual(operands.dresidual, operands.non_temporal);
@@ -216,11 +233,12 @@ void backward(BackwardOperands<T> whole, PlaneBlock block, const Affine<Wide<T>>
         const auto a = vectors_of(d, affine[c]);
         const auto g = vectors_of(d, gradient[c]);
         const std::int64_t of_plane = c * block.inner, at = row_at + of_plane;
-        for_each_overlapping(
+        for_each_overlapping<kInterleaves<T>>(
             d, block.inner,
-            [=](auto lanes, std::int64_t i)
-                HWY_ATTR { return input_gradients(epilogue, lanes, d, operands, at + i, a, g); },
-            [=](auto lanes, std::int64_t i, const InputGradients<V>& of) HWY_ATTR {
+            [=](auto lanes, std::int64_t i) EVENKEEL_INLINE_LAMBDA {
+              return input_gradients(epilogue, lanes, d, operands, at + i, a, g);
+            },
+            [=](auto lanes, std::int64_t i, const auto& of) EVENKEEL_INLINE_LAMBDA {
               if (operands.wants_dx()) lanes.store(of.dx, d, dx_row + of_plane + i);
               if (operands.wants_dresidual())
                 lanes.store(of.dresidual, d, dresidual_row + of_plane + i);

@@ -134,6 +134,20 @@ void write_all(const Cut& cut, const Batch& batch, Order order, const Write& wri
   parallel_ranges(batch.count * segments * rows, batch.threads, write_range);
 }
 
+// The moments of `channels` channels of `count` values each.
+inline Moments moments_together(double count, const StatisticColumns& of, std::int64_t channels) {
+  if (channels == 1) return {count, of.first[0], of.second[0]};
+  // From differences, so that equal means have exactly their mean.
+  double differences = 0, m2 = 0;
+  for (std::int64_t k = 1; k < channels; ++k) differences += of.first[k] - of.first[0];
+  const double mean = of.first[0] + differences / static_cast<double>(channels);
+  for (std::int64_t k = 0; k < channels; ++k) {
+    const double deviation = of.first[k] - mean;
+    m2 += of.second[k] + count * (deviation * deviation);
+  }
+  return {count * static_cast<double>(channels), mean, m2};
+}
+
 // Calls f(group, moments) for the groups of a stretch.
 template <class T, class F>
 void for_each_group(const Cut& cut, const T* x, const Stretch& stretch, std::int64_t group,
@@ -141,10 +155,7 @@ void for_each_group(const Cut& cut, const T* x, const Stretch& stretch, std::int
   const auto count = cut.values(cut.rows());
   const kernels::Piece piece = {cut.size() / cut.channels, group, cut.channels};
   for (std::int64_t c = 0; c < stretch.channels; c += group) {
-    Moments m{count, totals.first[c], totals.second[c]};
-    for (std::int64_t k = c + 1; k < c + group; ++k) {
-      m.merge({count, totals.first[k], totals.second[k]});
-    }
+    const Moments m = moments_together(count, totals.from(c), group);
     const std::int64_t channel = stretch.channel + c;
     f((stretch.matrix * cut.channels + channel) / group,
       checked_moments(x + stretch.matrix * cut.size() + channel, piece, m, eps));
