@@ -3,7 +3,7 @@
 jobs := $(shell nproc)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo lab test test-cpp test-pytorch test-python wheel core bench bench-pytorch bench-layers clean
+.PHONY: help demo lab test test-cpp test-pytorch test-python wheel core bench bench-pytorch bench-layers bench-python clean
 
 help: ## print the targets
 	@echo "evenkeel: layer-wise normalization for training deep networks"
@@ -64,12 +64,20 @@ bench-pytorch: ## time the core beside pip's PyTorch, eager and compiled (instal
 	cmake --build --preset bench-pytorch --parallel $(jobs) --target evenkeel_core_c
 	build/venv/bin/python bench/pytorch.py
 
-bench-layers: ## time layers of networks beside pip's PyTorch, through the Python package; rewrite their part of docs/performance.md (some 30 minutes)
+bench-layers: ## time layers of networks beside pip's PyTorch, through the Python package; rewrite their part of docs/performance.md (some 50 minutes)
 	@scripts/install-packages bench
 	@scripts/install-packages pytorch
 	build=$$(scripts/python-environment) && $$build/bin/python -m pip install --quiet --no-build-isolation --no-deps --no-index --force-reinstall .
 	build/venv/bin/python bench/layers.py
-	bench/layers_report.py --page docs/performance.md --picture docs/layers.png
+	build/venv/bin/python bench/layers.py --batches 32 --filter batch_norm --threads 2 --rounds 5 --out bench/layers-32.json
+	bench/layers_report.py bench/layers.json bench/layers-32.json --page docs/performance.md --picture docs/layers.png
+
+bench-python: ## time whole models beside pip's PyTorch, through the Python package; rewrite docs/models.md (some 40 minutes)
+	@scripts/install-packages bench
+	@scripts/install-packages pytorch
+	build=$$(scripts/python-environment) && $$build/bin/python -m pip install --quiet --no-build-isolation --no-deps --no-index --force-reinstall .
+	build/venv/bin/python bench/models.py
+	bench/models_report.py --page docs/models.md --picture docs/models.png
 
 clean: ## remove the build folder, the reports of demo and lab included
 	rm -rf build

@@ -26,8 +26,10 @@ class Results:
         """{(operation and direction, order, type; threads): names of the cases}."""
         found = {}
         for name in self.seconds[self.states[0]]:
-            op, direction, _, order, dtype, threads = name.split("/")
+            op, direction, shape, order, dtype, threads = name.split("/")
             kind = f"{op} {direction}, {order}, {dtype}"
+            if op == "batch_norm" and not shape.startswith("8x"):
+                kind += f", {shape.split('x')[0]} images"
             found.setdefault((kind, int(threads)), []).append(name)
         return dict(sorted(found.items()))
 
@@ -159,19 +161,25 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("results", nargs="?", type=Path,
-                        default=Path(__file__).with_name("layers.json"))  # fmt: skip
+    parser.add_argument("results", nargs="*", type=Path,
+                        default=[Path(__file__).with_name("layers.json")],
+                        help="files of bench/layers.py, of other cases each")  # fmt: skip
     parser.add_argument("--page", type=Path, help="rewrite the blocks `layers...` of this page")
     parser.add_argument("--picture", type=Path, help="draw the picture")
     options = parser.parse_args()
-    if not options.results.exists():
-        parser.error(f"there is no {options.results}; bench/layers.py writes it")
-    results = Results(json.loads(options.results.read_text()))
-    document = results.document
+    for path in options.results:
+        if not path.exists():
+            parser.error(f"there is no {path}; bench/layers.py writes it")
+    documents = [json.loads(path.read_text()) for path in options.results]
+    document = documents[0]
+    for other in documents[1:]:
+        for state, seconds in other["seconds"].items():
+            document["seconds"].setdefault(state, {}).update(seconds)
+    results = Results(document)
     blocks = {
         "layers": f"{document['machine']}; PyTorch {document['torch']}; medians of"
-        f" {document['rounds']} rounds, measured on {document['date']}.\n\n"
-        + beside(results, "torch"),
+        f" {' and '.join(str(d['rounds']) for d in documents)} rounds, measured on"
+        f" {document['date']}.\n\n" + beside(results, "torch"),
         "layers-stream": of_stream(results),
         "layers-onednn": beside(results, "onednn"),
         "layers-gains": gains(results),

@@ -77,10 +77,17 @@ struct BatchNormFunction : torch::autograd::Function<BatchNormFunction> {
                               options);
         return;
       }
-      // Measured first, because y may overwrite x.
-      ChannelMoments batch(x.size(1));
+      // Measured first, because y may overwrite x. Copies are moved, since y is normalized with
+      // what was there, and an error must come before y is written.
+      RunningTensors moved = running;
       const bool moves = decisions.updates() && x.numel() > 0;
-      if (moves) batch.add(x_view);
+      if (moves) {
+        ChannelMoments batch(x.size(1));
+        batch.add(x_view);
+        moved.mean = running.mean.clone();
+        moved.var = running.var.clone();
+        update_running_statistics<T>(batch, options.update, running_statistics<T>(moved, count));
+      }
       const torch::Tensor running_mean = as_statistics(running.mean, x);
       const torch::Tensor var = as_statistics(running.var, x);
       batch_norm_inference<T>({.x = x_view,
@@ -93,7 +100,8 @@ struct BatchNormFunction : torch::autograd::Function<BatchNormFunction> {
                                .y = view<T>(y, layout)},
                               {.eps = options.eps, .activation = options.activation});
       if (moves) {
-        update_running_statistics<T>(batch, options.update, running_statistics<T>(running, count));
+        running.mean.copy_(moved.mean);
+        running.var.copy_(moved.var);
       }
     });
     count.store();

@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from . import functional, nn
 from .activation import Activation
 from .memory import keep_memory
+from .optimize import optimize
 from .replace import Summary, replace_normalization, restore_normalization
 
 try:
@@ -22,6 +23,7 @@ __all__ = [
     "functional",
     "keep_memory",
     "nn",
+    "optimize",
     "replace_normalization",
     "restore_normalization",
 ]

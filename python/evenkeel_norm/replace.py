@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from . import nn as ours
-from .nn.layer import Layer
+from .nn.layer import Fused, Layer
 
 # The layers of other packages that evenkeel knows: where they are defined, and here.
 _FOREIGN = {
@@ -65,7 +65,7 @@ class Summary:
         )
 
 
-def _class_of(layer: Any) -> type:
+def class_of(layer: Any) -> type:
     """The class as it was written: torch.nn.utils.parametrize derives one of its own from it."""
     return torch.nn.utils.parametrize.type_before_parametrizations(layer)
 
@@ -94,7 +94,7 @@ def _original(cls: type) -> type:
     return next(base for base in cls.__mro__ if not base.__module__.startswith(f"{__package__}."))
 
 
-def _describe(cls: type) -> str:
+def describe(cls: type) -> str:
     package = cls.__module__.partition(".")[0]
     return f"{'torch.nn' if package == 'torch' else package}.{cls.__qualname__}"
 
@@ -141,38 +141,46 @@ def replace_normalization(
     for name, layer in model.named_modules():
         if isinstance(layer, Layer):
             continue
-        theirs = _class_of(layer)
+        theirs = class_of(layer)
         cls = _replacement(theirs)
         if cls is None and not isinstance(layer, _NORMALIZATIONS):
             continue
         if is_exception(name, layer):
-            summary.left.append(Change(name, _describe(theirs), "an exception of the caller"))
+            summary.left.append(Change(name, describe(theirs), "an exception of the caller"))
         elif cls is None or "forward" in vars(layer):
-            summary.left.append(Change(name, _describe(theirs), _reason_to_leave(layer)))
+            summary.left.append(Change(name, describe(theirs), _reason_to_leave(layer)))
         else:
             _set_class(layer, cls)
             layer._adopt()  # type: ignore[operator]
-            summary.changed.append(Change(name, _describe(theirs), _describe(cls)))
+            summary.changed.append(Change(name, describe(theirs), describe(cls)))
     return summary
 
 
 def restore_normalization(model: nn.Module) -> Summary:
     """Turns evenkeel's layers of the model back into those that they replace, in place.
 
-    What torch.nn's do not have is lost: a fused activation, the switches of a BatchNorm. A layer
-    with a convention or offset of its own is left and listed.
+    What torch.nn's do not have is lost: an activation of the layer, the switches of a BatchNorm. A
+    layer with a convention or offset of its own is left and listed. Modules that ``optimize`` fused
+    are what they were.
     """
     summary = Summary()
     for name, layer in model.named_modules():
-        if not isinstance(layer, Layer):
-            continue
-        cls = _class_of(layer)
-        try:
-            layer._release()
-        except TypeError as error:
-            summary.left.append(Change(name, _describe(cls), str(error)))
-            continue
-        theirs = _original(cls)
-        _set_class(layer, theirs)
-        summary.changed.append(Change(name, _describe(cls), _describe(theirs)))
+        if isinstance(layer, (Layer, Fused)):
+            cls = class_of(layer)
+            try:
+                restore_layer(layer)
+            except TypeError as error:
+                summary.left.append(Change(name, describe(cls), str(error)))
+            else:
+                summary.changed.append(Change(name, describe(cls), describe(class_of(layer))))
     return summary
+
+
+def restore_layer(layer: Any) -> None:
+    """One of evenkeel's layers, or a fused module, is again what it was. TypeError says why not."""
+    if isinstance(layer, Fused):
+        layer.restore()
+        return
+    cls = class_of(layer)
+    layer._release()
+    _set_class(layer, _original(cls))

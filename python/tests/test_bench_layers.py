@@ -56,6 +56,19 @@ def test_a_state_that_was_not_measured(results: Path, tmp_path: Path) -> None:
     assert "`resident` was not measured" in done.stdout
 
 
+def test_other_cases_from_another_file(results: Path, tmp_path: Path) -> None:
+    document = json.loads(results.read_text())
+    times = {"evenkeel": 2e-3, "torch": 5e-3, "stream": 1e-3}
+    document["rounds"] = 4
+    document["seconds"] = {"resident": {NAME.replace("8x256", "32x256") + "2": times}}
+    other = tmp_path / "layers-32.json"
+    other.write_text(json.dumps(document))
+    text = report(tmp_path, str(results), str(other)).stdout
+    assert "medians of 3 and 4 rounds" in text
+    assert "| batch_norm forward, nchw, f32 | 2 | 1 | 1.20 / 1.20 |" in text
+    assert "| batch_norm forward, nchw, f32, 32 images | 2 | 1 | 2.50 / 2.50 |" in text
+
+
 def test_no_results(tmp_path: Path) -> None:
     failed = report(tmp_path, "missing.json")
     assert failed.returncode == 2

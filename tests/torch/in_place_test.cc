@@ -49,6 +49,17 @@ torch::Tensor expected_of(const Forward& forward, const torch::Tensor& x) {
   return forward(x.clone().requires_grad_()).detach();
 }
 
+TEST(TorchInPlace, AnUpdateThatIsRefusedLeavesX) {
+  for (const auto statistics : {Statistics::batch, Statistics::given}) {
+    const auto x = input(), before = x.clone();
+    const RunningTensors running{.mean = torch::zeros({6}), .var = torch::ones({6}), .batches = {}};
+    const BatchNormOptions options{.update = RunningUpdate::moving_average(1.5)};
+    EXPECT_THROW(batch_norm(x, {}, {}, running, statistics, options, {}, /*in_place=*/true), Error);
+    EXPECT_TRUE(torch::equal(x, before));
+    EXPECT_TRUE(torch::equal(running.mean, torch::zeros({6})));
+  }
+}
+
 TEST(TorchInPlace, WithoutGradientsYIsX) {
   for (const auto& [name, forward] : layers()) {
     for (const auto arrangement : {Arrangement::contiguous, Arrangement::channels_last}) {

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import functional
-from ..activation import Activation, ActivationLike, as_activation
+from ..activation import NONE, Activation, ActivationLike, apply, as_activation
 from .layer import Activated
 
 Self = TypeVar("Self", bound="BatchNorm")
@@ -84,10 +84,22 @@ class BatchNorm(Activated, _Base):
         self.update_running = None
         return self
 
-    def forward(self, input: Tensor, residual: Tensor | None = None) -> Tensor:
-        """``activation(BN(input) + residual)``; the residual has the shape of the input."""
+    def forward(
+        self,
+        input: Tensor,
+        residual: Tensor | None = None,
+        activation: Activation | None = None,
+    ) -> Tensor:
+        """``activation(BN(input) + residual)``, by default with the layer's own activation.
+
+        A residual of another shape than the input's is broadcast, by PyTorch's addition.
+        """
         self._check_input_dim(input)
-        return self._normalize(input, residual, self.activation)
+        if activation is None:
+            activation = self.activation
+        if residual is not None and residual.shape != input.shape:
+            return apply(activation, self._normalize(input, None, NONE) + residual)
+        return self._normalize(input, residual, activation)
 
     def _normalize(self, x: Tensor, residual: Tensor | None, activation: Activation) -> Tensor:
         running_mean = self.running_mean

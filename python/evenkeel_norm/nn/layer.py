@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+from typing import Any, cast
+
 from ..activation import NONE, Activation
 
 
@@ -29,3 +32,27 @@ class Activated(Layer):
         return (
             described if self.activation == NONE else f"{described}, activation={self.activation}"
         )
+
+
+class Fused:
+    """A module whose forward was written anew. The base behind this one is the class it had."""
+
+    # What was fused, for example "bn1 + relu".
+    fusions: tuple[str, ...] = ()
+
+    def restore(self) -> None:
+        """Gives the module the class that it had."""
+        mro = type(self).__mro__
+        self.__class__ = cast(Any, mro[mro.index(Fused) + 1])
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise TypeError(
+            f"a {type(self).__name__} with fused layers cannot be pickled: save its state_dict(),"
+            " or call restore_normalization(model) first"
+        )
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        copied = cast(Any, type(self)).__new__(type(self))
+        memo[id(self)] = copied
+        copied.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return copied

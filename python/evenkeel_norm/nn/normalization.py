@@ -8,7 +8,7 @@ from typing import Any, overload
 from torch import Tensor, nn
 
 from .. import functional
-from ..activation import ActivationLike, as_activation
+from ..activation import Activation, ActivationLike, as_activation
 from .layer import Activated, Layer
 
 
@@ -102,10 +102,12 @@ class GroupNorm(Activated, nn.GroupNorm):
         if activation is not None:
             self.activation = as_activation(activation)
 
-    def forward(self, input: Tensor) -> Tensor:
-        """``activation(GN(input))``."""
+    def forward(self, input: Tensor, activation: Activation | None = None) -> Tensor:
+        """``activation(GN(input))``, by default with the layer's own activation."""
+        if activation is None:
+            activation = self.activation
         return functional.group_norm(
-            input, self.num_groups, self.weight, self.bias, self.eps, activation=self.activation
+            input, self.num_groups, self.weight, self.bias, self.eps, activation=activation
         )
 
 
