@@ -1,6 +1,7 @@
 // Writing y over x: where it is done, where not, that autograd knows, and what memory it saves.
 #include <c10/core/Allocator.h>
 
+#include "evenkeel/error.h"
 #include "evenkeel/torch.h"
 #include "tests/torch/testing.h"
 
