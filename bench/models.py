@@ -4,14 +4,14 @@
 A user sees the step of a network, most of which convolutions and products take. What a library of
 normalization can gain is *normalization's part*: norms, activations, additions, what the optimizer
 and the allocator do. It is the profiler's self time of all but convolutions, products,
-concatenation and pooling, less that of the same network with norms and activations taken out,
-`bare`, which no such library can beat.
+attention, concatenation and pooling, less that of the same network without the modules of
+normalization and activation (`bare`), in which additions are not counted: others have them fused.
 
 Contestants, each a copy of the same model, a step each by turns in random order:
 
   torch      as it is
   evenkeel   after ek.optimize(model)
-  bare       without norms and activations
+  bare       without modules of normalization and of the activations that can be fused
   compiled, evenkeel compiled    by torch.compile, with --compile: minutes for each model
 
     make bench-python        # builds and installs the package, runs this and bench/models_report.py
@@ -20,7 +20,9 @@ Contestants, each a copy of the same model, a step each by turns in random order
 
 import argparse
 import copy
+import ctypes
 import datetime
+import gc
 import json
 import os
 import random
@@ -45,6 +47,8 @@ LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channel
 # What is not normalization's, by the names of PyTorch's operators.
 OTHER = ("convolution", "mm", "cat", "pool", "linear", "attention")
 LAYER_NORM = ("native_layer_norm", "evenkeel_norm::layer_norm")
+ADDITIONS = ("aten::add", "aten::add_")
+PROFILED = 2  # steps of each contestant, beside those that are timed
 
 
 class ResidualBlock(nn.Module):
@@ -134,12 +138,12 @@ def vision(name: str) -> Callable[[], nn.Module]:
 MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "resnet50": (vision("resnet50"), (8, 3, 224, 224)),
     "mobilenet_v2": (vision("mobilenet_v2"), (16, 3, 224, 224)),
-    "mobilenet_v3_large": (vision("mobilenet_v3_large"), (16, 3, 224, 224)),
+    "mobilenet_v3_large": (vision("mobilenet_v3_large"), (8, 3, 224, 224)),
     "densenet121": (vision("densenet121"), (8, 3, 224, 224)),
-    "efficientnet_b0": (vision("efficientnet_b0"), (8, 3, 224, 224)),
-    "convnext_tiny": (vision("convnext_tiny"), (4, 3, 224, 224)),
-    "vit_b_16": (vision("vit_b_16"), (4, 3, 224, 224)),
-    "swin_t": (vision("swin_t"), (4, 3, 224, 224)),
+    "efficientnet_b0": (vision("efficientnet_b0"), (4, 3, 224, 224)),
+    "convnext_tiny": (vision("convnext_tiny"), (2, 3, 224, 224)),
+    "vit_b_16": (vision("vit_b_16"), (2, 3, 224, 224)),
+    "swin_t": (vision("swin_t"), (2, 3, 224, 224)),
     "unet": (UNet, (2, 4, 64, 64)),
     "decoder": (
         lambda: nn.Sequential(*(DecoderBlock(1024) for _ in range(4)), nn.RMSNorm(1024)),
@@ -180,7 +184,9 @@ class Setting:
 class Contestant:
     def __init__(self, name: str, model: nn.Module, setting: Setting, x: Tensor) -> None:
         if name.startswith("evenkeel"):
-            ek.optimize(model)
+            left = ek.optimize(model, x).left
+            if left:
+                raise SystemExit(f"{setting.name}: evenkeel left {left}")
         if name == "bare":
             strip(model)
         self.model = model.to(memory_format=LAYOUTS[setting.layout])
@@ -206,24 +212,23 @@ class Contestant:
             self.forward()
 
 
-def part(call: Callable[[], None], only: tuple[str, ...] = ()) -> float:
-    """Self time in seconds: of the operators in `only`, or of all that is not OTHER's."""
+def profiled(call: Callable[[], None]) -> dict[str, float]:
+    """Self time in seconds: "part", of all that is not OTHER's, and what of it is what."""
     with profile(activities=[ProfilerActivity.CPU]) as p:
         call()
-    return 1e-6 * sum(
-        event.self_cpu_time_total
-        for event in p.key_averages()
-        if (
-            any(o in event.key for o in only)
-            if only
-            else not any(o in event.key.lower() for o in OTHER)
-        )
-    )
+    times = [(event.key.lower(), 1e-6 * event.self_cpu_time_total) for event in p.key_averages()]
+    return {
+        "part": sum(t for key, t in times if not any(o in key for o in OTHER)),
+        "layer_norm": sum(t for key, t in times if any(o in key for o in LAYER_NORM)),
+        "additions": sum(t for key, t in times if key in ADDITIONS),
+    }
 
 
 def contestants_of(setting: Setting, names: list[str]) -> dict[str, Contestant]:
     torch.manual_seed(0)
     torch.set_num_threads(setting.threads)
+    # Without norms values fade in deep networks, and subnormal ones would be slow.
+    torch.set_flush_denormal(True)
     if setting.memory == "kept" and not ek.keep_memory():
         raise SystemExit("keep_memory() has no effect here")
     make, shape = MODELS[setting.model]
@@ -240,7 +245,7 @@ def measure(setting: Setting, names: list[str], rounds: int) -> dict[str, dict[s
     for what in ("step", "infer"):
         calls = {name: getattr(c, what) for name, c in contestants.items()}
         samples: dict[str, dict[str, list[float]]] = {
-            name: {"seconds": [], "faults": [], "part": [], "layer_norm": []} for name in calls
+            name: {"seconds": [], "faults": []} for name in calls
         }
         for call in calls.values():
             call(), call()
@@ -252,19 +257,16 @@ def measure(setting: Setting, names: list[str], rounds: int) -> dict[str, dict[s
                 samples[name]["seconds"].append(time.perf_counter() - start)
                 faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults
                 samples[name]["faults"].append(faults)
-        for _ in range(rounds if what == "step" else 0):
-            for name in random.sample(list(calls), len(calls)):
-                if "compiled" in name:
-                    continue
-                samples[name]["part"].append(part(calls[name]))
-                samples[name]["layer_norm"].append(part(calls[name], LAYER_NORM))
+        for _ in range(PROFILED if what == "step" else 0):
+            eager = [name for name in calls if "compiled" not in name]
+            for name in random.sample(eager, len(eager)):
+                for key, time_of in profiled(calls[name]).items():
+                    samples[name].setdefault(key, []).append(time_of)
         for name, of in samples.items():
             results.setdefault(name, {})[what] = {
-                "seconds": statistics.median(of["seconds"]),
+                **{key: statistics.median(values) for key, values in of.items()},
                 "least": min(of["seconds"]),
                 "most": max(of["seconds"]),
-                "faults": statistics.median(of["faults"]),
-                **{k: statistics.median(of[k]) for k in ("part", "layer_norm") if of[k]},
             }
     return results
 
@@ -272,10 +274,18 @@ def measure(setting: Setting, names: list[str], rounds: int) -> dict[str, dict[s
 def peak(setting: Setting, name: str) -> float:
     """Bytes that the process grew by at most, over three training steps."""
     contestant = contestants_of(setting, [name])[name]
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # what was freed goes back
+    Path("/proc/self/clear_refs").write_text("5")  # the peak is what is used now
+    before = kilobytes("VmRSS")
     for _ in range(3):
         contestant.step()
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+    return (kilobytes("VmHWM") - before) * 1024
+
+
+def kilobytes(name: str) -> int:
+    status = Path("/proc/self/status").read_text()
+    return int(next(line for line in status.splitlines() if line.startswith(name)).split()[1])
 
 
 def child(task: str) -> None:
@@ -292,9 +302,9 @@ def in_process(setting: Setting, names: list[str], rounds: int, peak: bool = Fal
     task = {"setting": asdict(setting), "names": names, "rounds": rounds, "peak": peak}
     environment = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}
     command = [sys.executable, __file__, "--child", json.dumps(task)]
-    run = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if run.returncode != 0:
-        raise SystemExit(f"{setting.name}: the process ended with {run.returncode}")
+        raise SystemExit(f"{run.stderr}{setting.name}: the process ended with {run.returncode}")
     return json.loads(run.stdout.splitlines()[-1])
 
 
@@ -331,7 +341,7 @@ def main() -> None:
     parser.add_argument("--dtypes", default="f32", help="f32, or bf16 by autocast, or f32,bf16")
     parser.add_argument("--memory", default="usual,kept", help="usual,kept or one of them")
     parser.add_argument("--threads", default=str(torch.get_num_threads()), help="e.g. 1,2")
-    parser.add_argument("--rounds", type=int, default=7, help="of each contestant")
+    parser.add_argument("--rounds", type=int, default=5, help="of each contestant")
     parser.add_argument("--compile", action="store_true", help="torch.compile too")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_name("models.json"),
                         help="file for the results (default: bench/models.json)")  # fmt: skip
@@ -346,6 +356,8 @@ def main() -> None:
         "torch": torch.__version__,
         "date": datetime.date.today().isoformat(),
         "rounds": options.rounds,
+        "profiled": PROFILED,
+        "inputs": {name: "x".join(map(str, shape)) for name, (_, shape) in MODELS.items()},
         "results": results,
     }
     for done, setting in enumerate(settings):

@@ -16,15 +16,16 @@ from layers_report import table
 class Result:
     """A setting: its model, layout and so on, and what its contestants took."""
 
-    def __init__(self, name, contestants):
+    def __init__(self, name, contestants, document):
         self.model, self.layout, self.dtype, self.memory, self.threads = name.split("/")
+        self.batch = document["inputs"][self.model].split("x")[0]
         self.of = contestants
 
     @property
     def title(self):
         layout = "" if self.layout == "contiguous" else f", {self.layout}"
         dtype = "" if self.dtype == "f32" else f", {self.dtype}"
-        return f"{self.model}{layout}{dtype}"
+        return f"{self.model} ({self.batch}){layout}{dtype}"
 
     def seconds(self, who, what="step"):
         return self.of[who][what]["seconds"]
@@ -33,8 +34,13 @@ class Result:
         return self.seconds(peer, what) / self.seconds(ours, what)
 
     def part(self, who):
-        """Normalization's part of the step: beyond what the bare network has of it."""
-        return self.of[who]["step"]["part"] - self.of["bare"]["step"]["part"]
+        """Normalization's part of the step: beyond what the bare network has without additions."""
+        bare = self.of["bare"]["step"]
+        return self.of[who]["step"]["part"] - (bare["part"] - bare["additions"])
+
+    def part_ratio(self):
+        ours = self.part("evenkeel")
+        return self.part("torch") / ours if ours > 0 else None
 
     def layer_norm(self):
         times = [self.of[who]["step"]["layer_norm"] for who in ("torch", "evenkeel")]
@@ -55,7 +61,7 @@ def steps(results):
             *(milliseconds(r.seconds(who)) for who in ("torch", "evenkeel", "bare")),
             f"{r.ratio():.2f}", f"{r.ratio('infer'):.2f}",
             f"{r.part('torch') / r.seconds('torch'):.0%}",
-            f"{r.part('torch') / r.part('evenkeel'):.2f}" if r.part("evenkeel") > 0 else "-",
+            f"{r.part_ratio():.2f}" if r.part_ratio() else "-",
         ])  # fmt: skip
     return table(header, rows)
 
@@ -112,15 +118,16 @@ def draw(results, path):
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
+    threads = results[0].threads
+    results = [r for r in results if r.threads == threads]
     titles = list(dict.fromkeys(r.title for r in results))
     kinds = [("usual", "#9db4d6", "memory as it is"), ("kept", "#1f4e9c", "ek.keep_memory()")]
     figure, panels = plt.subplots(1, 2, figsize=(11, 1.4 + 0.3 * len(titles)), sharey=True,
                                   layout="constrained")  # fmt: skip
     measures = (
         ("whole training step", lambda r: r.ratio()),
-        ("normalization's part of it",
-         lambda r: r.part("torch") / r.part("evenkeel") if r.part("evenkeel") > 0 else None),
-    )  # fmt: skip
+        ("normalization's part of it", lambda r: r.part_ratio()),
+    )
     for panel, (title, value) in zip(panels, measures, strict=True):
         for kind, color, label in kinds:
             points = [(value(r), titles.index(r.title)) for r in results if r.memory == kind]
@@ -135,7 +142,6 @@ def draw(results, path):
     panels[0].set_yticks(range(len(titles)), titles, fontsize=9)
     panels[0].set_ylim(len(titles) - 0.5, -0.5)
     panels[0].legend(fontsize=9, loc="lower right")
-    threads = results[0].threads
     figure.suptitle(
         f"PyTorch's time over evenkeel's, {threads} threads (right of 1: evenkeel is faster)",
         fontsize=11,
@@ -149,21 +155,28 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("results", nargs="?", type=Path,
-                        default=Path(__file__).with_name("models.json"))  # fmt: skip
+    parser.add_argument("results", nargs="*", type=Path,
+                        default=[Path(__file__).with_name("models.json")],
+                        help="files of bench/models.py, of other settings each")  # fmt: skip
     parser.add_argument("--page", type=Path, help="rewrite the blocks `models...` of this page")
     parser.add_argument("--picture", type=Path, help="draw the picture")
     options = parser.parse_args()
-    if not options.results.exists():
-        parser.error(f"there is no {options.results}; bench/models.py writes it")
-    document = json.loads(options.results.read_text())
-    results = [Result(name, of) for name, of in document["results"].items()]
+    for path in options.results:
+        if not path.exists():
+            parser.error(f"there is no {path}; bench/models.py writes it")
+    documents = [json.loads(path.read_text()) for path in options.results]
+    document = documents[0]
+    if len({(d["machine"], d["torch"]) for d in documents}) > 1:
+        parser.error("the results are of different machines or versions of PyTorch")
+    every = [Result(name, of, d) for d in documents for name, of in d["results"].items()]
+    results = [r for r in every if "compiled" not in r.of] or every
     blocks = {
         "models": f"{document['machine']}; PyTorch {document['torch']}; medians of"
-        f" {document['rounds']} rounds, measured on {document['date']}.\n\n" + steps(results),
+        f" {document['rounds']} rounds, of {document['profiled']} profiled ones for the part;"
+        f" measured on {document['date']}.\n\n" + steps(results),
         "models-memory": memory(results),
         "models-spread": spread(results),
-        "models-compiled": compiled(results),
+        "models-compiled": compiled(every),
     }
     if options.page:
         new = options.page.with_suffix(".new")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -42,28 +44,34 @@ def optimize(
     """
     args = example_input if isinstance(example_input, tuple) else (example_input,)
     expected = None if example_input is None else _outputs(model, args)
-    summary = replace_normalization(model, except_for=except_for)
-    # Modules before those that hold them: a Sequential then takes what its last layer takes.
-    for name, module in reversed(list(model.named_modules())):
-        if isinstance(module, Fused):
-            continue
-        kind = describe(type(module))
-        try:
-            fusions = fuse(module)
-        except CannotFollow as error:
-            summary.left.append(Change(name, kind, f"not fused, since {error}"))
-            continue
-        if fusions:
-            summary.changed.append(Change(name, kind, f"fused: {', '.join(fusions)}"))
-    if expected is not None:
-        difference, scale = _difference(_outputs(model, args), expected)
-        if not difference <= _ROUNDING * scale:
-            for change in summary.changed:
-                restore_layer(model.get_submodule(change.name))
-            raise RuntimeError(
-                f"optimize changed the outputs by up to {difference:g}, where they are up to"
-                f" {scale:g}; the model is as it was. Please report it with the model."
-            )
+    was = {module: type(module) for module in model.modules()}
+    try:
+        summary = replace_normalization(model, except_for=except_for)
+        # Modules before those that hold them: a Sequential then takes what its last layer takes.
+        for name, module in reversed(list(model.named_modules())):
+            if isinstance(module, Fused):
+                continue
+            kind = describe(type(module))
+            try:
+                fusions = fuse(module)
+            except CannotFollow as error:
+                summary.left.append(Change(name, kind, f"not fused, since {error}"))
+                continue
+            if fusions:
+                summary.changed.append(Change(name, kind, f"fused: {', '.join(fusions)}"))
+        if expected is not None:
+            difference = _difference(_outputs(model, args), expected)
+            if not difference <= _ROUNDING:
+                raise RuntimeError(
+                    f"optimize changed the outputs by {difference:.2g} of the largest one; the"
+                    " model is as it was. Please report it with the model, and use"
+                    " replace_normalization instead"
+                )
+    except BaseException:
+        for module, cls in was.items():
+            if type(module) is not cls:
+                restore_layer(module)
+        raise
     return summary
 
 
@@ -77,22 +85,29 @@ def _outputs(model: nn.Module, args: tuple[Any, ...]) -> Any:
     model.eval()
     try:
         with torch.no_grad():
-            return model(*args)
+            return model(*copy.deepcopy(args))
     finally:
         for module, was in training.items():
             module.training = was
 
 
-def _difference(actual: Any, expected: Any) -> tuple[float, float]:
-    """The largest difference, and the largest value; NaN where both have it is no difference."""
+def _difference(actual: Any, expected: Any) -> float:
+    """The largest difference in a tensor of the outputs, over the largest finite value of it."""
     if isinstance(expected, Tensor):
-        if not expected.numel():
-            return 0.0, 0.0
-        both = [t.double().nan_to_num() for t in (actual, expected)]
-        return float((both[0] - both[1]).abs().max()), float(both[1].abs().max())
+        if actual.shape != expected.shape or actual.dtype != expected.dtype:
+            return math.inf
+        finite = expected.isfinite()
+        others = [torch.where(finite, 0, t) for t in (actual, expected)]
+        if not torch.equal(others[0].nan_to_num(), others[1].nan_to_num()) or not torch.equal(
+            finite, actual.isfinite()
+        ):
+            return math.inf
+        differences = (actual[finite].double() - expected[finite].double()).abs()
+        scale = expected[finite].double().abs().max() if differences.numel() else 1.0
+        return float(differences.max() / scale) if differences.any() else 0.0
     if isinstance(expected, Mapping):
         actual, expected = list(actual.values()), list(expected.values())
     if isinstance(expected, (list, tuple)):
-        pairs = [_difference(a, e) for a, e in zip(actual, expected, strict=True)]
-        return max((p[0] for p in pairs), default=0.0), max((p[1] for p in pairs), default=0.0)
-    return 0.0, 0.0
+        pairs = zip(actual, expected, strict=True)
+        return max((_difference(a, e) for a, e in pairs), default=0.0)
+    return 0.0

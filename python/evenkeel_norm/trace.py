@@ -1,26 +1,186 @@
 """What a module's forward does: a trace by torch.fx in which all that it calls is one step.
 
-torch.fx runs the forward once with stand-ins for tensors and notes what is done to them. Whatever
-else the forward does, and whatever it decides by anything but their values, it takes for granted.
-Such forwards are found here and refused, as far as they can be.
+torch.fx runs the forward once with stand-ins for tensors and notes what is done to them. What else
+the forward does, or looks at, is lost. Forwards that do so are found here and refused.
 """
 
 from __future__ import annotations
 
 import inspect
 import operator
+import pickle
 import random
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
+import torch
+import torch.utils.checkpoint
 from torch import fx, nn
 
 
 class CannotFollow(Exception):
     """A trace does not tell what this forward does."""
+
+
+class Trace(NamedTuple):
+    """The steps of a forward, and the names of the module's attributes that it looked at."""
+
+    graph: fx.Graph
+    reads: frozenset[str]
+
+
+def trace(module: nn.Module) -> Trace:
+    """The trace of a forward, in the mode that the module and those in it are in.
+
+    Raises CannotFollow if there is none, or if it would not be true.
+    """
+    _check_arguments(module)
+    state = _State(module)
+    noticed: set[str] = set()
+    reads: set[str] = set()
+    try:
+        with _noticing(noticed), _recording(module, reads):
+            graph = _Tracer().trace(module)
+    except CannotFollow:
+        raise
+    except Exception as error:  # whatever the forward does with what is not a tensor
+        reason = str(error).partition("\n")[0]
+        raise CannotFollow(f"torch.fx cannot trace it: {reason}") from error
+    finally:
+        changes = state.restore()
+    if noticed:
+        raise CannotFollow(f"its forward calls {', '.join(sorted(noticed))}")
+    if changes:
+        raise CannotFollow(f"its forward {changes}")
+    return Trace(graph, frozenset(reads) - vars(nn.Module()).keys())
+
+
+def _check_arguments(module: nn.Module) -> None:
+    for parameter in inspect.signature(module.forward).parameters.values():
+        if parameter.kind is not parameter.POSITIONAL_OR_KEYWORD:
+            raise CannotFollow(f"its forward has the {parameter.kind.description} {parameter.name}")
+        if parameter.default is not parameter.empty:
+            raise CannotFollow(f"its forward has the optional argument {parameter.name}")
+
+
+class _State:
+    """What a forward might change: attributes of all modules, what is in them, random numbers."""
+
+    def __init__(self, module: nn.Module) -> None:
+        # Dicts and lists, each with a copy.
+        self._dicts: list[tuple[dict[Any, Any], dict[Any, Any]]] = []
+        self._lists: list[tuple[list[Any], list[Any]]] = []
+        tensors: list[torch.Tensor] = [*module.parameters(), *module.buffers()]
+        for part in module.modules():
+            for value in (vars(part), *vars(part).values()):
+                if isinstance(value, dict):
+                    self._dicts.append((value, dict(value)))
+                elif isinstance(value, list):
+                    self._lists.append((value, list(value)))
+                elif isinstance(value, torch.Tensor):
+                    tensors.append(value)
+        self._versions = [(t, t._version) for t in tensors if not t.is_inference()]
+        self._random = [(get, set_to, get()) for get, set_to in _generators()]
+
+    def restore(self) -> str:
+        """Undoes changes, but for the values of tensors; says what they were."""
+        changes = ""
+        for now, before in self._dicts:
+            if now.keys() != before.keys() or any(now[k] is not v for k, v in before.items()):
+                changes = "changes the module"
+                now.clear()
+                now.update(before)
+        for items, copied in self._lists:
+            if len(items) != len(copied) or any(
+                a is not b for a, b in zip(items, copied, strict=True)
+            ):
+                changes = "changes the module"
+                items[:] = copied
+        if any(tensor._version != version for tensor, version in self._versions):
+            changes = "changes tensors of the module"
+        for get, set_to, before in self._random:
+            if _exactly(get()) != _exactly(before):
+                changes = "draws random numbers"
+                set_to(before)
+        return changes
+
+
+def _generators() -> list[tuple[Callable[[], Any], Callable[[Any], Any]]]:
+    found: list[tuple[Callable[[], Any], Callable[[Any], Any]]] = [
+        (random.getstate, random.setstate),
+        (torch.get_rng_state, torch.set_rng_state),
+    ]
+    if numpy := sys.modules.get("numpy"):
+        found.append((numpy.random.get_state, numpy.random.set_state))
+    return found
+
+
+def _exactly(state: Any) -> bytes:
+    return pickle.dumps(state.tolist() if isinstance(state, torch.Tensor) else state)
+
+
+@contextmanager
+def _recording(module: nn.Module, reads: set[str]) -> Iterator[None]:
+    """Notes the names of the attributes of the module that are looked at."""
+    cls = type(module)
+
+    def read(self: nn.Module, name: str) -> Any:
+        reads.add(name)
+        return cls.__getattribute__(self, name)
+
+    members = {"__getattribute__": read, "__module__": cls.__module__}
+    module.__class__ = type(cls.__name__, (cls,), members)
+    try:
+        yield
+    finally:
+        module.__class__ = cls
+
+
+# What a stand-in or a trace cannot answer: asked by a forward itself, or by whatever it calls.
+_ASKED = (
+    isinstance,
+    hasattr,
+    torch.is_grad_enabled,
+    torch.is_inference_mode_enabled,
+    torch.is_autocast_enabled,
+)
+_CALLED = {
+    inspect.unwrap(function).__code__: name
+    for function, name in (
+        (torch.is_tensor, "torch.is_tensor"),
+        (torch.utils.checkpoint.checkpoint, "checkpoint"),
+    )
+}
+_OF_THE_MACHINERY = {*sys.stdlib_module_names, "torch", __package__}
+
+
+@contextmanager
+def _noticing(noticed: set[str]) -> Iterator[None]:
+    """Notes calls of functions whose result or effect a trace would lose."""
+
+    def look(frame: FrameType, event: str, arg: Any) -> None:
+        if event == "call" and frame.f_code in _CALLED:
+            noticed.add(_CALLED[frame.f_code])
+        if event != "c_call":
+            return
+        owner = getattr(arg, "__self__", None)
+        if isinstance(owner, type) and issubclass(owner, torch.autograd.Function):
+            noticed.add(f"{owner.__name__}.{arg.__name__}")
+        package = frame.f_globals.get("__name__", "").partition(".")[0]
+        if package not in _OF_THE_MACHINERY and arg in _ASKED:
+            noticed.add(arg.__name__)
+
+    before = sys.getprofile()
+    if before is not None and not callable(before):
+        raise CannotFollow("a profiler is running, which optimize cannot give back")
+    sys.setprofile(look)
+    try:
+        yield
+    finally:
+        sys.setprofile(before)
 
 
 class _Proxy(fx.Proxy):
@@ -52,60 +212,36 @@ for _function in (
     setattr(_Proxy, f"__{_function.__name__}__", _in_place(_function))
 
 
+def _modes() -> tuple[Any, ...]:
+    return (
+        torch.is_grad_enabled(),
+        torch.is_inference_mode_enabled(),
+        torch.is_autocast_enabled("cpu"),
+        torch.get_autocast_dtype("cpu"),
+    )
+
+
 class _Tracer(fx.Tracer):
+    proxy_buffer_attributes = True  # else buffers are read, and changed, while tracing
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._modes = _modes()
+
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return True
 
     def proxy(self, node: fx.Node) -> _Proxy:
         return _Proxy(node, self)
 
+    def create_node(self, *args: Any, **kwargs: Any) -> fx.Node:
+        if _modes() != self._modes:
+            raise CannotFollow("its forward changes the gradient or autocast mode")
+        return super().create_node(*args, **kwargs)
 
-_TRUSTED = {*sys.stdlib_module_names, "torch"}
-
-
-@contextmanager
-def _seeing_calls(seen: set[str]) -> Iterator[None]:
-    """Notes what a forward asks for that a trace would take for granted."""
-
-    def look(frame: FrameType, event: str, arg: Any) -> None:
-        if event != "c_call":
-            return
-        package = frame.f_globals.get("__name__", "").partition(".")[0]
-        if package in _TRUSTED:
-            return
-        if arg is isinstance or isinstance(getattr(arg, "__self__", None), random.Random):
-            seen.add(arg.__name__)
-
-    before = sys.getprofile()
-    sys.setprofile(look)
-    try:
-        yield
-    finally:
-        sys.setprofile(before)
-
-
-def trace(module: nn.Module) -> fx.Graph:
-    """The trace of a forward. Raises CannotFollow if there is none, or if it would not be true."""
-    for parameter in inspect.signature(module.forward).parameters.values():
-        if parameter.kind is not parameter.POSITIONAL_OR_KEYWORD or (
-            parameter.default is not parameter.empty
-        ):
-            raise CannotFollow(f"its forward has the optional argument {parameter.name}")
-    before = dict(vars(module))
-    seen: set[str] = set()
-    try:
-        with _seeing_calls(seen):
-            graph = _Tracer().trace(module)
-    except Exception as error:  # whatever the forward does with what is not a tensor
-        reason = str(error).partition("\n")[0]
-        raise CannotFollow(f"torch.fx cannot trace it: {reason}") from error
-    finally:
-        after = dict(vars(module))
-        vars(module).update(before)
-        for name in after.keys() - before.keys():
-            del vars(module)[name]
-    if seen:
-        raise CannotFollow(f"its forward calls {', '.join(sorted(seen))}")
-    if any(after.get(name) is not value for name, value in before.items()) or after.keys() - before:
-        raise CannotFollow("its forward changes the module")
-    return graph
+    def create_arg(self, a: Any) -> Any:
+        if isinstance(a, (int, float)) and type(a) not in (bool, int, float):
+            a = a.item() if hasattr(a, "item") else a  # of NumPy, whose text is no Python
+        if isinstance(a, dict) and type(a) is not dict:
+            raise CannotFollow(f"its forward makes a {type(a).__name__}")
+        return super().create_arg(a)

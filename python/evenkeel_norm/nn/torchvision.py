@@ -13,6 +13,7 @@ from torchvision.ops.misc import FrozenBatchNorm2d as TheirFrozenBatchNorm2d
 
 from .. import functional
 from ..activation import Activation
+from ..fusable import activation_of, takes_activation
 from .layer import Fused, Layer
 
 _RELU = Activation("relu")
@@ -36,15 +37,27 @@ class LayerNorm2d(Layer, TheirLayerNorm2d):
         return y.permute(0, 3, 1, 2)
 
 
+def can_be_fused(layer: Any) -> bool:
+    """Whether this layer of DenseNet has what FusedDenseLayer is for."""
+    return all(
+        takes_activation(norm) and activation_of(behind) == _RELU
+        for norm, behind in ((layer.norm1, layer.relu1), (layer.norm2, layer.relu2))
+    )
+
+
 class FusedDenseLayer(Fused, _DenseLayer):
     """A layer of DenseNet whose ReLUs are in the normalizations before them."""
 
     fusions = ("norm1 + relu", "norm2 + relu")
 
     def bn_function(self, inputs: list[Tensor]) -> Tensor:
+        if not can_be_fused(self):
+            return super().bn_function(inputs)
         return self.conv1(self.norm1(torch.cat(inputs, 1), activation=_RELU))
 
     def forward(self, input: Any) -> Tensor:
+        if not can_be_fused(self):
+            return super().forward(input)
         features = [input] if isinstance(input, Tensor) else input
         if self.memory_efficient and self.any_requires_grad(features):
             bottleneck = self.call_checkpoint_bottleneck(features)
