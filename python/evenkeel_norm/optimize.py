@@ -26,14 +26,14 @@ def optimize(
 
     First :func:`replace_normalization`. Then, for each module that calls normalization layers, the
     activation behind a BatchNorm or GroupNorm, and the addition behind a BatchNorm, become part of
-    the layer's pass, in training and in inference: ``relu(bn(x) + r)`` reads and writes memory once
-    instead of three times. The module gets a class derived from its own; layers, names, parameters
+    the layer's pass, in training and in inference: ``relu(bn(x) + r)`` is then one operation instead
+    of three. The module gets a class derived from its own; layers, names, parameters
     and state_dict stay, and the model trains, saves and loads as before.
 
-    Only what a trace of the module's forward (torch.fx) proves to be the same is fused. Modules
-    with such layers whose forward cannot be traced are left, and listed with the reason. So are
-    layers and activations with hooks; hooks that are registered later on a fused activation do not
-    run, and those on a fused layer see the output of both.
+    Something is fused only where a trace of the module's forward (torch.fx) shows that the result
+    is the same. Modules with such layers whose forward cannot be traced are left, and listed with
+    the reason. So are layers and activations with hooks. If modules, hooks or attributes are
+    changed later, the module calls its original forward again.
 
     ``example_input``, a tensor or a tuple of arguments, is put through the model before and after,
     in eval(). If the outputs differ by more than rounding may, all is undone, and RuntimeError
