@@ -5,7 +5,7 @@ A user sees the step of a network, most of which convolutions and products take.
 normalization can gain is *normalization's part*: norms, activations, additions, what the optimizer
 and the allocator do. It is the profiler's self time of all but convolutions, products,
 attention, concatenation and pooling, less that of the same network without the modules of
-normalization and activation (`bare`), in which additions are not counted: others have them fused.
+normalization and activation (`bare`), of whose additions those do not count that evenkeel has fused.
 
 Contestants, each a copy of the same model, a step each by turns in random order:
 
@@ -274,6 +274,7 @@ def measure(setting: Setting, names: list[str], rounds: int) -> dict[str, dict[s
 def peak(setting: Setting, name: str) -> float:
     """Bytes that the process grew by at most, over three training steps."""
     contestant = contestants_of(setting, [name])[name]
+    contestant.infer()  # as ek.optimize has done: the libraries have what they keep
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)  # what was freed goes back
     Path("/proc/self/clear_refs").write_text("5")  # the peak is what is used now

@@ -34,9 +34,13 @@ class Result:
         return self.seconds(peer, what) / self.seconds(ours, what)
 
     def part(self, who):
-        """Normalization's part of the step: beyond what the bare network has without additions."""
-        bare = self.of["bare"]["step"]
-        return self.of[who]["step"]["part"] - (bare["part"] - bare["additions"])
+        """Normalization's part of the step: beyond what the bare network has.
+
+        Of its additions those do not count that evenkeel has fused.
+        """
+        bare, ours = (self.of[w]["step"] for w in ("bare", "evenkeel"))
+        fused = max(0.0, bare["additions"] - ours["additions"])
+        return self.of[who]["step"]["part"] - (bare["part"] - fused)
 
     def part_ratio(self):
         ours = self.part("evenkeel")
@@ -70,13 +74,15 @@ def memory(results):
     header = ["", "page faults: PyTorch", "evenkeel", "memory kept: PyTorch", "evenkeel",
               "peak, MB: PyTorch", "evenkeel", "peak, evenkeel's share"]  # fmt: skip
     rows = []
+    # Some systems do not count them, or not all.
+    counted = all(r.of["torch"]["step"]["faults"] > 0 for r in results if r.memory == "usual")
     by_memory = {(r.title, r.threads, r.memory): r for r in results}
     for r in results:
         if r.memory != "usual":
             continue
         kept = by_memory.get((r.title, r.threads, "kept"))
         faults = [
-            f"{of.of[who]['step']['faults']:,.0f}" if of else "-"
+            f"{of.of[who]['step']['faults']:,.0f}" if of and counted else "-"
             for of in (r, kept)
             for who in ("torch", "evenkeel")
         ]

@@ -23,9 +23,14 @@ def is_watched(module: nn.Module) -> bool:
     )
 
 
+def is_itself(module: nn.Module) -> bool:
+    """Whether a call is the forward of its class, and nothing else."""
+    return not is_watched(module) and "forward" not in vars(module)
+
+
 def activation_of(module: nn.Module) -> Activation | None:
     """The activation that this module is, if a layer before it can compute it."""
-    if is_watched(module) or "forward" in vars(module):
+    if not is_itself(module):
         return None
     found = activations.of_module(module)
     return None if found == NONE else found
@@ -44,15 +49,14 @@ def _computes(layer: nn.Module, cls: type[BatchNorm] | type[GroupNorm]) -> bool:
     return (
         isinstance(layer, cls)
         and type(layer).forward is cls.forward
-        and "forward" not in vars(layer)
         and layer.activation == NONE
-        and not is_watched(layer)
+        and is_itself(layer)
     )
 
 
 def _last_layer(module: nn.Module) -> nn.Module:
     """The layer that gives the module's output, as far as it is known."""
-    while isinstance(module, FusedSequential) and len(module) > 0 and not is_watched(module):
+    while isinstance(module, FusedSequential) and len(module) > 0 and is_itself(module):
         module = module[-1]
     return module
 

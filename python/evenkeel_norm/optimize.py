@@ -12,7 +12,14 @@ from torch import Tensor, nn
 
 from .fusion import fuse
 from .nn.layer import Fused
-from .replace import Change, Summary, describe, replace_normalization, restore_layer
+from .replace import (
+    Change,
+    Summary,
+    class_of,
+    describe,
+    replace_normalization,
+    restore_layer,
+)
 from .trace import CannotFollow
 
 
@@ -26,9 +33,9 @@ def optimize(
 
     First :func:`replace_normalization`. Then, for each module that calls normalization layers, the
     activation behind a BatchNorm or GroupNorm, and the addition behind a BatchNorm, become part of
-    the layer's pass, in training and in inference: ``relu(bn(x) + r)`` is then one operation instead
-    of three. The module gets a class derived from its own; layers, names, parameters
-    and state_dict stay, and the model trains, saves and loads as before.
+    the layer's pass, in training and in inference: ``relu(bn(x) + r)`` is then one operation
+    instead of three. The module gets a class derived from its own; layers, names, parameters and
+    state_dict stay, and the model trains, saves and loads as before.
 
     Something is fused only where a trace of the module's forward (torch.fx) shows that the result
     is the same. Modules with such layers whose forward cannot be traced are left, and listed with
@@ -44,7 +51,7 @@ def optimize(
     """
     args = example_input if isinstance(example_input, tuple) else (example_input,)
     expected = None if example_input is None else _outputs(model, args)
-    was = {module: type(module) for module in model.modules()}
+    was = {module: class_of(module) for module in model.modules()}
     try:
         summary = replace_normalization(model, except_for=except_for)
         # Modules before those that hold them: a Sequential then takes what its last layer takes.
@@ -69,7 +76,7 @@ def optimize(
                 )
     except BaseException:
         for module, cls in was.items():
-            if type(module) is not cls:
+            if class_of(module) is not cls:
                 restore_layer(module)
         raise
     return summary
@@ -110,4 +117,8 @@ def _difference(actual: Any, expected: Any) -> float:
     if isinstance(expected, (list, tuple)):
         pairs = zip(actual, expected, strict=True)
         return max((_difference(a, e) for a, e in pairs), default=0.0)
-    return 0.0
+    if expected is None or isinstance(expected, (bool, int, float, str)):
+        return 0.0 if actual == expected else math.inf
+    raise TypeError(
+        f"optimize cannot compare outputs of type {type(expected).__name__}; leave the example out"
+    )

@@ -178,9 +178,11 @@ def restore_normalization(model: nn.Module) -> Summary:
 
 def restore_layer(layer: Any) -> None:
     """One of evenkeel's layers, or a fused module, is again what it was. TypeError says why not."""
-    if isinstance(layer, Fused):
-        layer.restore()
-        return
     cls = class_of(layer)
+    if isinstance(layer, Fused):
+        for name in ("_evenkeel_steps", "_evenkeel_is_stale"):
+            vars(layer).pop(name, None)
+        _set_class(layer, layer._evenkeel_original())
+        return
     layer._release()
     _set_class(layer, _original(cls))

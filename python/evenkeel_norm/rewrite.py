@@ -15,7 +15,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from .activation import Activation
-from .fusable import activation_of, is_watched, takes_activation, takes_residual
+from .fusable import activation_of, is_itself, takes_activation, takes_residual
 from .nn.batch_norm import BatchNorm
 
 _FUNCTIONS: dict[Any, str] = {
@@ -39,13 +39,17 @@ def _module_of(node: fx.Node, module: nn.Module) -> nn.Module | None:
     return module.get_submodule(cast(str, node.target)) if node.op == "call_module" else None
 
 
+def is_identity(module: nn.Module) -> bool:
+    return type(module) is nn.Identity and is_itself(module)
+
+
 def _only_user(node: fx.Node, module: nn.Module) -> tuple[fx.Node | None, list[fx.Node]]:
     """The node that alone uses this one's value, and the identities between them."""
     between: list[fx.Node] = []
     while len(node.users) == 1:
         (node,) = node.users
         user = _module_of(node, module)
-        if type(user) is not nn.Identity or is_watched(user) or "forward" in vars(user):
+        if user is None or not is_identity(user):
             return node, between
         between.append(node)
     return None, between
@@ -115,7 +119,7 @@ def _may_wait(call: fx.Node, until: fx.Node, module: nn.Module) -> bool:
     return (
         isinstance(layer, BatchNorm)
         and isinstance(made_by, (nn.modules.conv._ConvNd, nn.Linear))
-        and not is_watched(made_by)
+        and is_itself(made_by)
         and len(x.users) == 1
         and not any(
             called is not None and any(part is layer for part in called.modules())
@@ -164,6 +168,9 @@ def rewrite(module: nn.Module, graph: fx.Graph) -> Rewritten:
             fused = graph.call_module(str(call.target), call.args, options)
         end.replace_all_uses_with(fused)
         for node in reversed([call, *erased]):
+            between_them = _module_of(node, module)
+            if between_them is not None and is_identity(between_them):
+                roles.append((str(node.target), "identity"))
             graph.erase_node(node)
         said.append(words)
         roles.append((str(call.target), role))

@@ -6,14 +6,16 @@ the forward does, or looks at, is lost. Forwards that do so are found here and r
 
 from __future__ import annotations
 
+import dis
 import inspect
 import operator
 import pickle
 import random
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
 import torch
@@ -42,7 +44,7 @@ def trace(module: nn.Module) -> Trace:
     noticed: set[str] = set()
     reads: set[str] = set()
     try:
-        with _noticing(noticed), _recording(module, reads):
+        with _noticing(module, noticed), _recording(module, reads):
             graph = _Tracer().trace(module)
     except CannotFollow:
         raise
@@ -55,7 +57,8 @@ def trace(module: nn.Module) -> Trace:
         raise CannotFollow(f"its forward calls {', '.join(sorted(noticed))}")
     if changes:
         raise CannotFollow(f"its forward {changes}")
-    return Trace(graph, frozenset(reads) - vars(nn.Module()).keys())
+    names = {name for name in reads if not name.startswith("__")}
+    return Trace(graph, frozenset(names - vars(nn.Module()).keys()))
 
 
 def _check_arguments(module: nn.Module) -> None:
@@ -70,19 +73,21 @@ class _State:
     """What a forward might change: attributes of all modules, what is in them, random numbers."""
 
     def __init__(self, module: nn.Module) -> None:
-        # Dicts and lists, each with a copy.
+        # Each with a copy.
         self._dicts: list[tuple[dict[Any, Any], dict[Any, Any]]] = []
-        self._lists: list[tuple[list[Any], list[Any]]] = []
+        self._others: list[tuple[Any, list[Any]]] = []
         tensors: list[torch.Tensor] = [*module.parameters(), *module.buffers()]
         for part in module.modules():
             for value in (vars(part), *vars(part).values()):
                 if isinstance(value, dict):
                     self._dicts.append((value, dict(value)))
-                elif isinstance(value, list):
-                    self._lists.append((value, list(value)))
+                elif isinstance(value, (list, set, deque)):
+                    self._others.append((value, list(value)))
                 elif isinstance(value, torch.Tensor):
                     tensors.append(value)
-        self._versions = [(t, t._version) for t in tensors if not t.is_inference()]
+        self._versions = [
+            (t, t._version) for t in tensors if not nn.parameter.is_lazy(t) and not t.is_inference()
+        ]
         self._random = [(get, set_to, get()) for get, set_to in _generators()]
 
     def restore(self) -> str:
@@ -93,12 +98,11 @@ class _State:
                 changes = "changes the module"
                 now.clear()
                 now.update(before)
-        for items, copied in self._lists:
-            if len(items) != len(copied) or any(
-                a is not b for a, b in zip(items, copied, strict=True)
-            ):
+        for items, copied in self._others:
+            if list(map(id, items)) != list(map(id, copied)):
                 changes = "changes the module"
-                items[:] = copied
+                items.clear()
+                (items.update if isinstance(items, set) else items.extend)(copied)
         if any(tensor._version != version for tensor, version in self._versions):
             changes = "changes tensors of the module"
         for get, set_to, before in self._random:
@@ -139,39 +143,61 @@ def _recording(module: nn.Module, reads: set[str]) -> Iterator[None]:
         module.__class__ = cls
 
 
-# What a stand-in or a trace cannot answer: asked by a forward itself, or by whatever it calls.
+# What a stand-in cannot answer, asked by a forward itself.
 _ASKED = (
     isinstance,
+    issubclass,
+    callable,
     hasattr,
     torch.is_grad_enabled,
     torch.is_inference_mode_enabled,
     torch.is_autocast_enabled,
 )
+# What a trace does not have, done by a forward or by what it calls.
+_MODES = (torch._C._set_grad_enabled, torch.set_autocast_enabled)
 _CALLED = {
     inspect.unwrap(function).__code__: name
     for function, name in (
         (torch.is_tensor, "torch.is_tensor"),
         (torch.utils.checkpoint.checkpoint, "checkpoint"),
+        (torch.inference_mode.__enter__, "inference_mode"),
+        (nn.Module.parameters, "parameters()"),
+        (nn.Module.buffers, "buffers()"),
+        (nn.Module.state_dict, "state_dict()"),
     )
 }
 _OF_THE_MACHINERY = {*sys.stdlib_module_names, "torch", __package__}
 
 
+def _asks_for_types(code: CodeType) -> bool:
+    return any(
+        step.opname == "MATCH_CLASS" or (step.opname == "LOAD_GLOBAL" and step.argval == "type")
+        for step in dis.get_instructions(code)
+    )
+
+
 @contextmanager
-def _noticing(noticed: set[str]) -> Iterator[None]:
+def _noticing(module: nn.Module, noticed: set[str]) -> Iterator[None]:
     """Notes calls of functions whose result or effect a trace would lose."""
 
     def look(frame: FrameType, event: str, arg: Any) -> None:
-        if event == "call" and frame.f_code in _CALLED:
-            noticed.add(_CALLED[frame.f_code])
-        if event != "c_call":
-            return
-        owner = getattr(arg, "__self__", None)
-        if isinstance(owner, type) and issubclass(owner, torch.autograd.Function):
-            noticed.add(f"{owner.__name__}.{arg.__name__}")
         package = frame.f_globals.get("__name__", "").partition(".")[0]
-        if package not in _OF_THE_MACHINERY and arg in _ASKED:
-            noticed.add(arg.__name__)
+        is_users = package not in _OF_THE_MACHINERY
+        if event == "call":
+            code = frame.f_code
+            if code in _CALLED:
+                noticed.add(_CALLED[code])
+            if is_users and _asks_for_types(code):
+                noticed.add("type")
+            owner = frame.f_locals.get("self")
+            if is_users and isinstance(owner, nn.Module) and owner is not module:
+                noticed.add(f"{type(owner).__name__}.{code.co_name}")
+        elif event == "c_call":
+            owner = getattr(arg, "__self__", None)
+            if isinstance(owner, type) and issubclass(owner, torch.autograd.Function):
+                noticed.add(f"{owner.__name__}.{arg.__name__}")
+            elif arg in _MODES or (is_users and arg in _ASKED):
+                noticed.add(arg.__name__)
 
     before = sys.getprofile()
     if before is not None and not callable(before):
@@ -186,9 +212,21 @@ def _noticing(noticed: set[str]) -> Iterator[None]:
 class _Proxy(fx.Proxy):
     """With ``a += b`` as what it is: torch.fx takes it for ``a = a + b``."""
 
+    def __getattr__(self, name: str) -> fx.proxy.Attribute:
+        return _Attribute(self, name)
 
-def _in_place(function: Callable[..., Any]) -> Callable[[_Proxy, Any], Any]:
-    def method(self: _Proxy, other: Any) -> Any:
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in ("tracer", "node"):
+            raise CannotFollow(f"its forward sets {name} of a tensor")
+        super().__setattr__(name, value)
+
+
+class _Attribute(fx.proxy.Attribute):
+    """The same, of a stand-in's attribute."""
+
+
+def _in_place(function: Callable[..., Any]) -> Callable[[fx.Proxy, Any], Any]:
+    def method(self: fx.Proxy, other: Any) -> Any:
         return self.tracer.create_proxy("call_function", function, (self, other), {})
 
     return method
@@ -209,7 +247,8 @@ for _function in (
     operator.itruediv,
     operator.ixor,
 ):
-    setattr(_Proxy, f"__{_function.__name__}__", _in_place(_function))
+    for _cls in (_Proxy, _Attribute):
+        setattr(_cls, f"__{_function.__name__}__", _in_place(_function))
 
 
 def _modes() -> tuple[Any, ...]:

@@ -16,9 +16,11 @@ def report(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True)
 
 
-def contestant(seconds: float, part: float, faults: int, peak: float = 0) -> dict[str, Any]:
+def contestant(
+    seconds: float, part: float, faults: int, peak: float = 0, additions: float = 0.03
+) -> dict[str, Any]:
     of = {"seconds": seconds, "least": 0.9 * seconds, "most": 1.2 * seconds, "faults": faults}
-    parts = {"part": part, "layer_norm": 0, "additions": 0.02}
+    parts = {"part": part, "layer_norm": 0, "additions": additions}
     return {"step": {**of, **parts}, "infer": of, "peak": peak}
 
 
@@ -26,12 +28,12 @@ def contestant(seconds: float, part: float, faults: int, peak: float = 0) -> dic
 def results(tmp_path: Path) -> Path:
     usual = {
         "torch": contestant(0.4, 0.25, 50000, 400e6),
-        "evenkeel": contestant(0.3, 0.15, 40000, 300e6),
+        "evenkeel": contestant(0.3, 0.15, 40000, 300e6, additions=0.01),
         "bare": contestant(0.2, 0.07, 30000),
     }
     kept = {
         "torch": contestant(0.3, 0.11, 5),
-        "evenkeel": contestant(0.2, 0.05, 4),
+        "evenkeel": contestant(0.2, 0.05, 4, additions=0.01),
         "bare": contestant(0.15, 0.03, 3),
     }
     compiled = usual | {
@@ -79,6 +81,14 @@ def test_blocks_of_a_page(results: Path, tmp_path: Path) -> None:
     assert report(str(results), "--page", str(page)).returncode == 0
     assert "old" not in page.read_text()
     assert "| net (16), channels_last | usual |" in page.read_text()
+
+
+def test_page_faults_that_are_not_counted(results: Path) -> None:
+    document = json.loads(results.read_text())
+    document["results"]["net/channels_last/f32/usual/2"]["torch"]["step"]["faults"] = 0
+    results.write_text(json.dumps(document))
+    text = report(str(results)).stdout
+    assert "| net (16), channels_last, 2 threads | - | - | - | - | 400 | 300 | 75% |" in text
 
 
 def test_without_compiled(results: Path) -> None:

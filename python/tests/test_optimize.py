@@ -233,6 +233,16 @@ def in_float(s: Block, x: Tensor) -> Tensor:
         return s.relu(s.bn(x))
 
 
+def without_autocast(s: Block, x: Tensor) -> Tensor:
+    with torch.autocast("cpu", enabled=False):
+        return s.relu(s.bn(x))
+
+
+def sets_data(s: Block, x: Tensor) -> Tensor:
+    x.data = x * 2
+    return s.relu(s.bn(x))
+
+
 class Reverse(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -274,6 +284,13 @@ UNKNOWN: dict[str, tuple[Callable[..., Tensor], str]] = {
     "changes a list": (counts, "changes the module"),
     "changes a buffer": (averages, "changes the module"),
     "constants": (lambda s, x: s.relu(s.bn(x)) + torch.ones(5), "changes the module"),
+    "autocast switched off": (without_autocast, "autocast"),
+    "the type": (lambda s, x: s.relu(s.bn(x if type(x) is Tensor else x[0])), "type"),
+    "sets what a tensor has": (sets_data, "sets data"),
+    "the dtype of parameters": (
+        lambda s, x: s.relu(s.bn(x)).to(next(s.parameters()).dtype),
+        "parameters()",
+    ),
     "no gradient": (without_gradient, "gradient or autocast mode"),
     "autocast": (in_float, "gradient or autocast mode"),
     "a gradient of its own": (

@@ -92,12 +92,14 @@ class BatchNorm(Activated, _Base):
     ) -> Tensor:
         """``activation(BN(input) + residual)``, by default with the layer's own activation.
 
-        A residual of another shape than the input's is broadcast, by PyTorch's addition.
+        A residual of another shape than the input's, or a number, is broadcast by PyTorch.
         """
         self._check_input_dim(input)
         if activation is None:
             activation = self.activation
-        if residual is not None and residual.shape != input.shape:
+        if residual is not None and not (
+            isinstance(residual, Tensor) and residual.shape == input.shape
+        ):
             return apply(activation, self._normalize(input, None, NONE) + residual)
         return self._normalize(input, residual, activation)
 

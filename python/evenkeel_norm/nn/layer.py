@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 from typing import Any, cast
 
+from torch import nn
+
 from ..activation import NONE, Activation
 
 
@@ -35,15 +37,18 @@ class Activated(Layer):
 
 
 class Fused:
-    """A module whose forward was written anew. The base behind this one is the class it had."""
+    """A module whose forward was written anew. The base behind this one is the class it had.
+
+    Its names begin with _evenkeel, since they stand beside those of the user's class.
+    """
 
     # What was fused, for example "bn1 + relu".
-    fusions: tuple[str, ...] = ()
+    _evenkeel_fusions: tuple[str, ...] = ()
 
-    def restore(self) -> None:
-        """Gives the module the class that it had."""
-        mro = type(self).__mro__
-        self.__class__ = cast(Any, mro[mro.index(Fused) + 1])
+    @classmethod
+    def _evenkeel_original(cls) -> type[nn.Module]:
+        mro = cls.__mro__
+        return cast("type[nn.Module]", mro[mro.index(Fused) + 1])
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         raise TypeError(
@@ -54,5 +59,7 @@ class Fused:
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         copied = cast(Any, type(self)).__new__(type(self))
         memo[id(self)] = copied
-        copied.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        state = dict(self.__dict__)
+        state.pop("_compiled_call_impl", None)  # it would call this module
+        copied.__dict__.update(copy.deepcopy(state, memo))
         return copied

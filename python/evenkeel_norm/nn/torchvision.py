@@ -48,7 +48,7 @@ def can_be_fused(layer: Any) -> bool:
 class FusedDenseLayer(Fused, _DenseLayer):
     """A layer of DenseNet whose ReLUs are in the normalizations before them."""
 
-    fusions = ("norm1 + relu", "norm2 + relu")
+    _evenkeel_fusions = ("norm1 + relu", "norm2 + relu")
 
     def bn_function(self, inputs: list[Tensor]) -> Tensor:
         if not can_be_fused(self):
