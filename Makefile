@@ -72,7 +72,7 @@ bench-layers: ## time layers of networks beside pip's PyTorch, through the Pytho
 	build/venv/bin/python bench/layers.py --batches 32 --filter batch_norm --threads 2 --rounds 5 --out bench/layers-32.json
 	bench/layers_report.py bench/layers.json bench/layers-32.json --page docs/performance.md --picture docs/layers.png
 
-bench-python: ## time whole models beside pip's PyTorch, through the Python package; rewrite docs/models.md (some 40 minutes)
+bench-python: ## time whole models beside pip's PyTorch, through the Python package; rewrite docs/models.md (more than an hour)
 	@scripts/install-packages bench
 	@scripts/install-packages pytorch
 	build=$$(scripts/python-environment) && $$build/bin/python -m pip install --quiet --no-build-isolation --no-deps --no-index --force-reinstall .

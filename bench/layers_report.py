@@ -185,10 +185,7 @@ def main():
         "layers-gains": gains(results),
     }
     if options.page:
-        page = pages.fill(options.page, blocks)
-        new = options.page.with_suffix(".new")
-        new.write_text(page)
-        new.rename(options.page)
+        pages.rewrite(options.page, blocks)
     else:
         print("\n\n".join(blocks.values()))
     if options.picture:

@@ -178,16 +178,14 @@ def main():
     results = [r for r in every if "compiled" not in r.of] or every
     blocks = {
         "models": f"{document['machine']}; PyTorch {document['torch']}; medians of"
-        f" {document['rounds']} rounds, of {document['profiled']} profiled ones for the part;"
+        f" {' and '.join(str(d['rounds']) for d in documents)} rounds, of {document['profiled']} profiled ones for the part;"
         f" measured on {document['date']}.\n\n" + steps(results),
         "models-memory": memory(results),
         "models-spread": spread(results),
         "models-compiled": compiled(every),
     }
     if options.page:
-        new = options.page.with_suffix(".new")
-        new.write_text(pages.fill(options.page, blocks))
-        new.rename(options.page)
+        pages.rewrite(options.page, blocks)
     else:
         print("\n\n".join(blocks.values()))
     if options.picture:

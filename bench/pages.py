@@ -13,3 +13,10 @@ def fill(path, blocks):
         if count != 1:
             raise SystemExit(f"bench: {path} has {count} blocks '{name}', expected 1")
     return page
+
+
+def rewrite(path, blocks):
+    """The same, in its place."""
+    new = path.with_suffix(".new")
+    new.write_text(fill(path, blocks))
+    new.rename(path)
